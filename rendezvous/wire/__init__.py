@@ -1,0 +1,1 @@
+"""Bytes and messages: pure functions and ``feed()`` objects, no Twisted, no sockets, no clock."""
