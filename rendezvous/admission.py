@@ -1,0 +1,42 @@
+"""How many connections there may be, in all and from one address."""
+
+from collections import Counter
+
+from twisted.internet.interfaces import IAddress
+
+from rendezvous.wire.address import Address, plain_host
+
+
+class Refused(Exception):
+    """Input that gets no answer; the message is the reason it is counted under."""
+
+
+class Admission:
+    """Counts the connections of one server and refuses those above its limits."""
+
+    def __init__(self, max_connections: int, max_per_address: int) -> None:
+        self._max_connections = max_connections
+        self._max_per_address = max_per_address
+        self._by_host: Counter[str] = Counter()
+        self.connections = 0
+
+    def admit(self, host: str) -> None:
+        """Counts a connection from `host`. Raises Refused above a limit."""
+        if self.connections >= self._max_connections:
+            raise Refused("too_many_connections")
+        if self._by_host[host] >= self._max_per_address:
+            raise Refused("too_many_connections_from_address")
+        self.connections += 1
+        self._by_host[host] += 1
+
+    def release(self, host: str) -> None:
+        """A connection from `host` that was admitted has ended."""
+        self.connections -= 1
+        self._by_host[host] -= 1
+        if not self._by_host[host]:
+            del self._by_host[host]
+
+
+def source_of(peer: IAddress | None) -> Address:
+    """The numeric address of a Twisted transport's peer, in its one spelling."""
+    return Address(plain_host(peer.host), peer.port)  # type: ignore[union-attr]

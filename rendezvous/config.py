@@ -1,0 +1,386 @@
+"""Validated, frozen settings, and where each came from.
+
+A setting is taken from the first place that has it: flag, ``--config`` INI file, ``.env`` in the working
+directory, environment. Names ignore case there, and ``-`` equals ``_`` (docs/configuration.md).
+"""
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from rendezvous.config_files import by_name, read_dotenv, read_ini
+from rendezvous.config_values import (
+    ConfigError,
+    bind_address,
+    database_file,
+    decimal,
+    host_list,
+    integer,
+    ipv4_network,
+    local_address,
+    software_url,
+    text,
+    yes_no,
+)
+
+Server = Literal["both", "hbbs", "hbbr"]
+
+T = TypeVar("T")
+
+HBBS_DEFAULT_KEY = "-"
+NO_EFFECT = ("max_database_connections", "test_hbbs")
+"""Settings of the Rust server that are accepted and change nothing here."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is to be known about a setting besides its value."""
+
+    name: str
+    default: str
+    parse: Callable[[str], Any]
+    help: str
+    servers: frozenset[str]
+    short: str | None
+    flag: bool
+    keeps_empty: bool
+
+    def flag_name(self, server: Server) -> str:
+        """The long option of this setting in the sub-command of `server`."""
+        name = "port" if server == "hbbr" and self.name == "relay_port" else self.name
+        return name.replace("_", "-")
+
+    def short_name(self, server: Server) -> str | None:
+        """The short option; the relay's port has it only where the ID server's does not."""
+        return None if server == "both" and self.name == "relay_port" else self.short
+
+
+def _setting(
+    default: str,
+    parse: Callable[[str], T],
+    help: str,
+    *,
+    servers: str = "hbbs hbbr",
+    short: str | None = None,
+    flag: bool = True,
+    keeps_empty: bool = False,
+) -> T:
+    metadata = {"setting": (default, parse, help, frozenset(servers.split()) | {"both"}, short, flag, keeps_empty)}
+    value: T = field(metadata=metadata)
+    return value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Every setting of both servers, validated; durations are seconds, sizes bytes."""
+
+    server: Server
+    sources: Mapping[str, str]
+    """Setting's name -> where its value came from; those at their default are missing."""
+    warnings: tuple[str, ...]
+
+    data: str = _setting(".", text, "folder of the keys, the database and the address lists")
+    host: str = _setting("", text, "name or address by which clients reach this server, for what is shown at start")
+    bind: str = _setting("", bind_address, "IP address to listen on; all of them when empty", short="b")
+    port: int = _setting(
+        "21116", integer(2, 65532), "main port P; P-1 and P+2 go with it", servers="hbbs", short="p"
+    )
+    relay_port: int = _setting(
+        "",
+        integer(1, 65532),
+        "relay port Q, P+1 when not given; Q+2 goes with it",
+        servers="hbbr",
+        short="p",
+    )
+    key: str = _setting(
+        "",
+        text,
+        "key: - or _ loads or makes a pair; empty asks clients for none; else see docs",
+        short="k",
+        keeps_empty=True,
+    )
+    consoles: bool = _setting("yes", yes_no, "text consoles and ConfigUpdate from loopback")
+    serial: int = _setting(
+        "0", integer(0, 2**31 - 1), "serial of the settings sent to clients", servers="hbbs", short="s"
+    )
+    rendezvous_servers: tuple[str, ...] = _setting(
+        "", host_list, "ID servers that clients are told of, separated by commas", servers="hbbs", short="R"
+    )
+    software_url: str = _setting(
+        "",
+        software_url,
+        "download address that older clients are told of, ending in -VERSION",
+        servers="hbbs",
+        short="u",
+    )
+    relay_servers: tuple[str, ...] = _setting(
+        "", host_list, "relay servers to choose from, separated by commas", servers="hbbs", short="r"
+    )
+    rmem: int = _setting(
+        "0",
+        integer(0, 2**31 - 1, " bytes"),
+        "UDP receive buffer in bytes; 0: as large as is useful",
+        servers="hbbs",
+        short="M",
+    )
+    mask: IPv4Network | None = _setting(
+        "", ipv4_network, "IPv4 network whose members reach each other directly", servers="hbbs"
+    )
+    keep_alive: int = _setting(
+        "60",
+        integer(2, 3600, " seconds"),
+        "how long a TCP or WebSocket registration may be silent, in seconds",
+        servers="hbbs",
+    )
+    always_use_relay: bool = _setting("no", yes_no, "never punch", servers="hbbs", flag=False)
+    local_ip: str = _setting(
+        "",
+        local_address,
+        "this machine's address inside --mask; found out when not given",
+        servers="hbbs",
+        flag=False,
+    )
+    db_url: str = _setting(
+        "db_v2.sqlite3", database_file, "SQLite file, relative to --data", servers="hbbs", flag=False
+    )
+    max_database_connections: str = _setting("", text, "accepted, without effect", servers="hbbs", flag=False)
+    test_hbbs: str = _setting("", text, "accepted, without effect", servers="hbbs", flag=False)
+
+    registrations_per_address: int = _setting(
+        "32",
+        integer(1, 10**6),
+        "RegisterPk accepted from an address without a pause of 61 seconds",
+        servers="hbbs",
+    )
+    ids_per_address: int = _setting(
+        "300", integer(1, 10**6), "different ids registered from an address in a day", servers="hbbs"
+    )
+    registrations_per_id: int = _setting(
+        "3", integer(1, 10**6), "RegisterPk accepted for an id without a pause of 7 seconds", servers="hbbs"
+    )
+    max_lookups: int = _setting(
+        "20000", integer(1, 10**7), "ids being looked up in the database at a time", servers="hbbs"
+    )
+    max_writes: int = _setting(
+        "100000", integer(1, 10**7), "registrations waiting to be written at a time", servers="hbbs"
+    )
+    max_tracked: int = _setting(
+        "100000",
+        integer(100, 10**7),
+        "addresses and ids whose rates are remembered at a time",
+        servers="hbbs",
+    )
+    max_exchanges: int = _setting(
+        "20000",
+        integer(1, 10**7),
+        "punch and relay requests waiting for an answer at a time",
+        servers="hbbs",
+    )
+    max_exchanges_per_address: int = _setting(
+        "256", integer(1, 10**6), "the same for one asking address", servers="hbbs"
+    )
+    max_exchanges_per_target: int = _setting(
+        "64", integer(1, 10**6), "the same for one client asked for", servers="hbbs"
+    )
+    exchange_timeout: int = _setting(
+        "30", integer(1, 600, " seconds"), "how long the other client may take to answer", servers="hbbs"
+    )
+    max_frame: int = _setting(
+        "65536",
+        integer(1024, 2**24, " bytes"),
+        "longest message from a TCP or WebSocket client",
+        servers="hbbs",
+    )
+    max_connections: int = _setting(
+        "15000", integer(1, 10**6), "TCP and WebSocket connections of hbbs at a time", servers="hbbs"
+    )
+    max_connections_per_address: int = _setting(
+        "1000", integer(1, 10**6), "the same for one address", servers="hbbs"
+    )
+    first_frame_timeout: int = _setting(
+        "30", integer(1, 600, " seconds"), "how long a connection may go without a whole message"
+    )
+
+    single_bandwidth: float = _setting(
+        "128",
+        decimal(0.001, 1e6, " Mbit/s"),
+        "most that one relayed connection may use, in Mbit/s",
+        servers="hbbr",
+        flag=False,
+    )
+    total_bandwidth: float = _setting(
+        "1024",
+        decimal(0.001, 1e6, " Mbit/s"),
+        "most that all of them together may use, in Mbit/s",
+        servers="hbbr",
+        flag=False,
+    )
+    limit_speed: float = _setting(
+        "32",
+        decimal(0.001, 1e6, " Mbit/s"),
+        "most for a blacklisted or downgraded one, in Mbit/s",
+        servers="hbbr",
+        flag=False,
+    )
+    downgrade_threshold: float = _setting(
+        "0.66",
+        decimal(0, 1),
+        "share of the single bandwidth above which a long connection is downgraded",
+        servers="hbbr",
+        flag=False,
+    )
+    downgrade_start_check: float = _setting(
+        "1800",
+        decimal(1, 1e9, " seconds"),
+        "age at which a connection is checked for that, in seconds",
+        servers="hbbr",
+        flag=False,
+    )
+    max_relay_connections: int = _setting("9000", integer(2, 10**6), "relay connections at a time", servers="hbbr")
+    max_relay_connections_per_address: int = _setting(
+        "1000", integer(2, 10**6), "the same for one address", servers="hbbr"
+    )
+    max_waiting: int = _setting(
+        "4000",
+        integer(1, 10**6),
+        "relay connections that wait for their other side at a time",
+        servers="hbbr",
+    )
+    max_waiting_per_address: int = _setting("256", integer(1, 10**6), "the same for one address", servers="hbbr")
+    pairing_timeout: int = _setting(
+        "30",
+        integer(1, 600, " seconds"),
+        "how long a relay connection waits for its other side",
+        servers="hbbr",
+    )
+    idle_timeout: int = _setting(
+        "30", integer(1, 86400, " seconds"), "how long a relayed connection may be silent", servers="hbbr"
+    )
+    max_relay_message: int = _setting(
+        "16777216", integer(65536, 2**30, " bytes"), "longest message over a WebSocket relay", servers="hbbr"
+    )
+
+    @property
+    def nat_port(self) -> int:
+        """P-1: the second port of the NAT test."""
+        return self.port - 1
+
+    @property
+    def websocket_port(self) -> int:
+        """P+2."""
+        return self.port + 2
+
+    @property
+    def relay_websocket_port(self) -> int:
+        """Q+2."""
+        return self.relay_port + 2
+
+    @property
+    def database(self) -> Path:
+        """The SQLite file."""
+        return Path(self.data, self.db_url)
+
+    @property
+    def has_hbbs(self) -> bool:
+        """Whether this process is an ID server."""
+        return self.server != "hbbr"
+
+    @property
+    def has_hbbr(self) -> bool:
+        """Whether this process is a relay."""
+        return self.server != "hbbs"
+
+
+SETTINGS: Mapping[str, Setting] = {
+    f.name: Setting(f.name, *f.metadata["setting"]) for f in fields(Settings) if "setting" in f.metadata
+}
+"""Every setting by name, in the order of the documentation."""
+
+
+def settings_of(server: Server) -> list[Setting]:
+    """What the sub-command of `server` takes."""
+    return [setting for setting in SETTINGS.values() if server in setting.servers]
+
+
+def load(
+    server: Server,
+    flags: Mapping[str, str],
+    *,
+    directory: Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of `server`. Raises ConfigError.
+
+    `flags` are those given, by setting name, with ``config`` for the INI file; relative paths and ``.env``
+    count from `directory` (default: the working directory).
+    """
+    directory = directory or Path.cwd()
+    places: list[tuple[str, Mapping[str, str]]] = [("the command line", flags)]
+    warnings: list[str] = []
+    if "config" in flags:
+        path = directory / flags["config"]
+        lines = read_ini(path, warnings)
+        warnings += [f"{path}: there is no setting {name!r}." for name in lines if name not in SETTINGS]
+        if server == "hbbr" and "port" in lines:
+            lines["relay_port"] = lines.pop("port")
+        places.append((str(path), lines))
+    places.append((".env", _shared_port(server, read_dotenv(directory / ".env"))))
+    variables = by_name(os.environ if environ is None else environ)
+    places.append(("the environment", _shared_port(server, variables)))
+
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for setting in SETTINGS.values():
+        values[setting.name] = _parse(setting, _default(setting, server, values), "the default")
+        if server not in setting.servers:
+            continue
+        for place, given in places:
+            if setting.name in given and (given[setting.name] or setting.keeps_empty):
+                values[setting.name] = _parse(setting, given[setting.name].strip(), place)
+                sources[setting.name] = place
+                break
+    values["data"] = str(directory / values["data"])
+    settings = Settings(server=server, sources=sources, warnings=tuple(warnings), **values)
+    _check_together(settings)
+    return settings
+
+
+def _shared_port(server: Server, given: dict[str, str]) -> dict[str, str]:
+    """PORT in the environment is hbbs's; a relay alone listens on the next one."""
+    if server == "hbbr" and "port" in given:
+        port = given.pop("port")
+        given.setdefault("relay_port", str(int(port) + 1) if re.fullmatch("[0-9]{1,5}", port) else port)
+    return given
+
+
+def _default(setting: Setting, server: Server, values: Mapping[str, Any]) -> str:
+    if setting.name == "relay_port":
+        return str(values["port"] + 1)
+    if setting.name == "key" and server != "hbbr":
+        return HBBS_DEFAULT_KEY
+    return setting.default
+
+
+def _parse(setting: Setting, text: str, place: str) -> Any:
+    try:
+        return setting.parse(text)
+    except ValueError as error:
+        name = setting.name.replace("_", "-")
+        raise ConfigError(f"{name}: {text!r} from {place} is not allowed; it takes {error}.") from None
+
+
+def _check_together(settings: Settings) -> None:
+    if not Path(settings.data).is_dir():
+        raise ConfigError(f"data: {settings.data!r} is not a folder; make it, or name one that exists.")
+    if settings.server == "both":
+        ports = [settings.nat_port, settings.port, settings.websocket_port]
+        for port in (settings.relay_port, settings.relay_websocket_port):
+            if port in ports:
+                raise ConfigError(
+                    f"relay-port: {settings.relay_port} would use port {port} of the ID server; "
+                    f"it takes a port whose number and number plus 2 are not among {ports}."
+                )

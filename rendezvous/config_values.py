@@ -1,0 +1,125 @@
+"""What the values of settings may be: each parser returns the value, or raises ValueError with what is allowed."""
+
+import re
+from collections.abc import Callable
+from ipaddress import IPv4Address, IPv4Network, ip_address
+from typing import NamedTuple
+
+
+class ConfigError(Exception):
+    """One sentence that names the setting, the value and what is allowed."""
+
+
+def text(value: str) -> str:
+    return value
+
+
+def integer(low: int, high: int, unit: str = "") -> Callable[[str], int]:
+    allowed = f"a whole number from {low} to {high}{unit}"
+
+    def parse(value: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,18}", value) or not low <= int(value) <= high:
+            raise ValueError(allowed)
+        return int(value)
+
+    return parse
+
+
+def decimal(low: float, high: float, unit: str = "") -> Callable[[str], float]:
+    allowed = f"a number from {low:g} to {high:g}{unit}"
+
+    def parse(value: str) -> float:
+        try:
+            number = float(value)
+        except ValueError:
+            raise ValueError(allowed) from None
+        if not low <= number <= high:
+            raise ValueError(allowed)
+        return number
+
+    return parse
+
+
+def yes_no(value: str) -> bool:
+    lowered = value.lower()
+    if lowered in ("y", "yes", "true", "1", "on"):
+        return True
+    if lowered in ("n", "no", "false", "0", "off"):
+        return False
+    raise ValueError("yes or no")
+
+
+def host_list(value: str) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in value.split(",") if name.strip())
+    for name in names:
+        split_host_port(name, 1)
+    return names
+
+
+def bind_address(value: str) -> str:
+    if not value:
+        return value
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise ValueError("an IP address of this machine, or nothing for all") from None
+
+
+def ipv4_network(value: str) -> IPv4Network | None:
+    if not value:
+        return None
+    try:
+        return IPv4Network(value, strict=False)
+    except ValueError:
+        raise ValueError("an IPv4 network such as 192.168.0.0/16") from None
+
+
+def local_address(value: str) -> str:
+    if not value:
+        return value
+    try:
+        return str(IPv4Address(value))
+    except ValueError:
+        raise ValueError("an IPv4 address such as 192.168.1.5") from None
+
+
+def software_url(value: str) -> str:
+    if value and not re.fullmatch(r"https?://\S+", value):
+        raise ValueError("an http or https address whose last part ends in -VERSION")
+    return value
+
+
+def database_file(value: str) -> str:
+    path = value.removeprefix("sqlite://")
+    if "://" in path or not path:
+        raise ValueError("the path of a SQLite file")
+    return path
+
+
+class HostPort(NamedTuple):
+    """A host name or address, and a port."""
+
+    host: str
+    port: int
+
+
+def split_host_port(text: str, default_port: int) -> HostPort:
+    """The parts of ``host``, ``host:port``, ``[v6]:port`` or a bare IPv6 address.
+
+    Raises ValueError, saying what is allowed.
+    """
+    match = re.fullmatch(r"\[([0-9A-Fa-f:.]+)\](?::([0-9]{1,5}))?", text) or re.fullmatch(
+        r"([A-Za-z0-9_.-]+)(?::([0-9]{1,5}))?", text
+    )
+    host, port = (match[1], int(match[2] or default_port)) if match else (text, default_port)
+    if (":" in host and not _is_address(host)) or (not match and ":" not in host) or not 1 <= port <= 65535:
+        raise ValueError("names or addresses, each with :PORT or without, separated by commas")
+    return HostPort(host, port)
+
+
+def _is_address(host: str) -> bool:
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True

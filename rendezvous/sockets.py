@@ -1,0 +1,135 @@
+"""Listening sockets, made by hand so that a second server fails, and says on which port.
+
+IPv4 and IPv6 have a socket each (the latter v6only), so that no address looks like ``::ffff:1.2.3.4``.
+"""
+
+import errno
+import os
+import socket
+from ipaddress import ip_address
+
+from twisted.application.service import Service
+from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IReactorSocket, ITCPTransport
+from twisted.internet.protocol import DatagramProtocol, ServerFactory
+
+from rendezvous.config_values import ConfigError
+
+_BACKLOG = 1024
+_UDP_BUFFER = 8 << 20
+"""Bytes asked for when the setting is 0; the kernel gives what it allows."""
+
+
+def listen_tcp(bind: str, port: int, what: str) -> list[socket.socket]:
+    """Listening TCP sockets on `port`, one for each address family. Raises ConfigError naming the port."""
+    return [_listen(family, host, port, socket.SOCK_STREAM, what) for family, host in _families(bind)]
+
+
+def listen_udp(bind: str, port: int, what: str, receive_buffer: int) -> list[socket.socket]:
+    """UDP sockets on `port`, one for each address family, with `receive_buffer` bytes (0: plenty)."""
+    sockets = [_listen(family, host, port, socket.SOCK_DGRAM, what) for family, host in _families(bind)]
+    for sock in sockets:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer or _UDP_BUFFER)
+    return sockets
+
+
+def _families(bind: str) -> list[tuple[int, str]]:
+    if bind:
+        return [(socket.AF_INET if ip_address(bind).version == 4 else socket.AF_INET6, bind)]
+    families: list[tuple[int, str]] = [(socket.AF_INET, "0.0.0.0")]
+    if _has_ipv6():
+        families.append((socket.AF_INET6, "::"))
+    return families
+
+
+def _has_ipv6() -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.bind(("::", 0))
+    except OSError:
+        return False
+    return True
+
+
+def _listen(family: int, host: str, port: int, kind: int, what: str) -> socket.socket:
+    transport = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
+    sock = socket.socket(family, kind)
+    try:
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if kind == socket.SOCK_STREAM:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setblocking(False)
+        sock.bind((host, port))
+        if kind == socket.SOCK_STREAM:
+            sock.listen(_BACKLOG)
+    except OSError as error:
+        sock.close()
+        raise ConfigError(_why_not(error, host, port, transport, what)) from None
+    return sock
+
+
+def _why_not(error: OSError, host: str, port: int, transport: str, what: str) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return f"{what}: {transport} port {port} is in use; stop its process, or choose another port."
+    if error.errno == errno.EACCES:
+        return f"{what}: {transport} port {port} takes root's rights; it takes a port above 1023."
+    if error.errno == errno.EADDRNOTAVAIL:
+        return f"bind: {host!r} is no address of this machine; it takes one that is, or nothing for all."
+    return f"{what}: {transport} port {port} can't be opened: {os.strerror(error.errno or 0)}."
+
+
+class IStreamTransport(ITCPTransport, IConsumer, IPushProducer):
+    """What Twisted's TCP transports provide."""
+
+
+class TCPListener(Service):
+    """Accepts on sockets that are already listening while the service runs."""
+
+    def __init__(self, reactor: IReactorSocket, sockets: list[socket.socket], factory: ServerFactory) -> None:
+        self._reactor = reactor
+        self._sockets = sockets
+        self._factory = factory
+        self._ports: list[IListeningPort] = []
+
+    def startService(self) -> None:
+        """Begins to accept."""
+        super().startService()
+        for sock in self._sockets:
+            self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._factory))
+            sock.close()
+        self._sockets = []
+
+    def stopService(self) -> None:
+        """Stops accepting; connections go on until their own service ends them."""
+        super().stopService()
+        for port in self._ports:
+            port.stopListening()
+        self._ports = []
+
+
+class UDPListener(Service):
+    """Receives on sockets that are already bound while the service runs; a protocol for each socket."""
+
+    def __init__(
+        self, reactor: IReactorSocket, sockets: list[socket.socket], protocols: list[DatagramProtocol]
+    ) -> None:
+        self._reactor = reactor
+        self._sockets = sockets
+        self._protocols = protocols
+        self._ports: list[IListeningPort] = []
+
+    def startService(self) -> None:
+        """Begins to receive."""
+        super().startService()
+        for sock, protocol in zip(self._sockets, self._protocols, strict=True):
+            port = self._reactor.adoptDatagramPort(sock.fileno(), sock.family, protocol, maxPacketSize=65536)
+            self._ports.append(port)
+            sock.close()
+        self._sockets = []
+
+    def stopService(self) -> None:
+        """Stops receiving."""
+        super().stopService()
+        for port in self._ports:
+            port.stopListening()
+        self._ports = []
