@@ -1,0 +1,170 @@
+"""The directory of peers: live ones in memory, the truth at run time; the store behind it.
+
+Reads go through to the store, batched; a registration counts once its commit has finished. What is to be
+sent to a peer goes through `Directory.push`, which knows how that peer is reached.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Protocol as Interface
+
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
+
+from rendezvous.peers.batches import Commits, Lookups
+from rendezvous.peers.store import IPeerStore, PeerRecord
+from rendezvous.wire.address import Address
+from rendezvous.wire.messages import encode
+
+ONLINE = 30.0
+"""Seconds after its last registration for which a peer on UDP is online."""
+_SWEEP = 60.0
+_FORGET = 300.0
+"""Seconds without registration after which a peer leaves memory; the store still has it."""
+
+
+class Registered(Interface):
+    """A connection that a peer has registered on: its presence, and the way to it."""
+
+    def push(self, message: Message) -> None:
+        """Sends `message` to the peer."""
+
+    def replaced(self) -> None:
+        """The peer has registered anew elsewhere; this connection is not its presence any more."""
+
+
+class Peer:
+    """One known peer.
+
+    `host` is the address of its last stored registration; `address` that of its last registration in the
+    life of this process; `seen` the time of the last one over UDP (monotonic seconds); `connection` its
+    living connection, when it registered on one.
+    """
+
+    __slots__ = ("address", "connection", "host", "id", "pk", "seen", "uuid")
+
+    def __init__(self, record: PeerRecord) -> None:
+        self.id, self.uuid, self.pk, self.host = record
+        self.address: Address | None = None
+        self.seen = float("-inf")
+        self.connection: Registered | None = None
+
+
+class Directory:
+    """Who is known and who is reachable."""
+
+    def __init__(
+        self, store: IPeerStore, clock: IReactorTime, *, max_lookups: int = 20000, max_writes: int = 100000
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._peers: dict[str, Peer] = {}
+        self._lookups = Lookups(store, clock, max_lookups)
+        self._commits = Commits(store, max_writes)
+        self._sweep = LoopingCall(self.sweep)
+        self._sweep.clock = clock
+        self.send_datagram: Callable[[bytes, Address], None] = lambda payload, address: None
+        """Sends a datagram from the port that peers register on; set by who listens there."""
+
+    def start(self) -> None:
+        """Begins to forget peers that are gone."""
+        self._sweep.start(_SWEEP, now=False)
+
+    def stop(self) -> "Deferred[None]":
+        """Fires when everything is written and the store is closed."""
+        self._sweep.stop()
+        return self._store.close()
+
+    def __iter__(self) -> Iterator[Peer]:
+        return iter(self._peers.values())
+
+    def get(self, id: str) -> Peer | None:
+        """The peer in memory; whoever is online is there."""
+        return self._peers.get(id)
+
+    def find(self, id: str) -> "Deferred[Peer | None]":
+        """The peer, from memory or the store; None when it is unknown. Fails with QueueFull or StoreFailed."""
+        peer = self._peers.get(id)
+        if peer is not None:
+            return succeed(peer)
+        return self._lookups.find(id).addCallback(self._found)
+
+    def _found(self, record: PeerRecord | None) -> Peer | None:
+        if record is None:
+            return None
+        peer = self._peers.get(record.id)
+        if peer is None:
+            peer = self._peers[record.id] = Peer(record)
+        return peer
+
+    def is_online(self, peer: Peer) -> bool:
+        """Whether the peer registered less than 30 s ago, or has a living connection."""
+        return peer.connection is not None or self._clock.seconds() - peer.seen < ONLINE
+
+    def seen(self, peer: Peer, address: Address) -> None:
+        """The peer has registered over UDP from `address`; a connection it had before is over."""
+        peer.address = address
+        peer.seen = self._clock.seconds()
+        self._replace_connection(peer, None)
+
+    def connected(self, peer: Peer, connection: Registered, address: Address) -> None:
+        """The peer has registered on `connection`, from `address`; any way it was reached before is over."""
+        peer.address = address
+        peer.seen = float("-inf")
+        self._replace_connection(peer, connection)
+
+    def disconnected(self, peer: Peer, connection: Registered) -> None:
+        """`connection` is gone; unless the peer has registered elsewhere since, it is offline."""
+        if peer.connection is connection:
+            peer.connection = peer.address = None
+
+    def _replace_connection(self, peer: Peer, connection: Registered | None) -> None:
+        old, peer.connection = peer.connection, connection
+        if old is not None and old is not connection:
+            old.replaced()
+
+    def push(self, peer: Peer, message: Message) -> bool:
+        """Sends `message` to the peer the way it registered; False when it is offline."""
+        if peer.connection is not None:
+            peer.connection.push(message)
+            return True
+        if peer.address is None or not self.is_online(peer):
+            return False
+        self.send_datagram(encode(message), peer.address)
+        return True
+
+    def save(self, id: str, uuid: bytes, pk: bytes, host: str) -> "Deferred[Peer]":
+        """Stores a new or changed registration; fires with the peer when it is on disk."""
+        record = PeerRecord(id, uuid, pk, host)
+        return self._commits.save(record).addCallback(self._saved, record)
+
+    def _saved(self, _: None, record: PeerRecord) -> Peer:
+        peer = self._peers.get(record.id)
+        if peer is None:
+            peer = self._peers[record.id] = Peer(record)
+        elif peer.uuid == record.uuid:
+            peer.pk, peer.host = record.pk, record.host
+        return peer
+
+    def rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
+        """Gives the peer `old_id` of `uuid` the id `new_id` and frees the old one.
+
+        Fires False when there is no such peer, or the new id belongs to another uuid.
+        """
+        return self._store.rename(old_id, new_id, uuid).addCallback(self._renamed, old_id, new_id)
+
+    def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
+        if done:
+            for id in (old_id, new_id):
+                peer = self._peers.pop(id, None)
+                if peer is not None:
+                    self._replace_connection(peer, None)
+        return done
+
+    def sweep(self) -> None:
+        """Forgets the peers that have been gone for a while."""
+        limit = self._clock.seconds() - _FORGET
+        gone = [peer.id for peer in self._peers.values() if peer.connection is None and peer.seen < limit]
+        for id in gone:
+            del self._peers[id]
