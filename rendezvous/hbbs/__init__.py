@@ -1,0 +1,1 @@
+"""The ID/rendezvous server: service.py listens, dispatch.py tells what is spoken."""

@@ -1,0 +1,198 @@
+"""One client's TCP or WebSocket conversation: what both transports share.
+
+A transport feeds payloads in and gets payloads to send. Most conversations are one question and one answer;
+a connection that a peer registered on, or that a HealthCheck holds, stays and carries heartbeats.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from google.protobuf.message import Message
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+
+from rendezvous.admission import Refused
+from rendezvous.hbbs.dispatch import Dispatcher
+from rendezvous.hbbs.request import Replies, Request, Transport
+from rendezvous.metrics import Drops
+from rendezvous.peers.directory import Directory, Peer
+from rendezvous.wire.address import Address
+from rendezvous.wire.messages import MalformedMessage, decode, encode
+
+MAX_OUTSTANDING = 8
+"""Requests of one connection that may wait for their answers."""
+LINGER = 10.0
+"""Seconds that a client has to take its last answer."""
+
+
+class Link(Interface):
+    """The transport under a conversation."""
+
+    clogged: bool
+    """Whether the client does not take what it is sent."""
+
+    def send_payload(self, payload: bytes) -> None:
+        """Sends one payload; an empty one is a heartbeat."""
+
+    def close(self) -> None:
+        """Closes after everything sent before."""
+
+    def abort(self) -> None:
+        """Closes at once."""
+
+    def secure(self, keys: Sequence[bytes]) -> None:
+        """Seals every frame from now on. Raises Refused."""
+
+
+@dataclass(frozen=True)
+class Conversations:
+    """What every conversation needs; times are seconds."""
+
+    dispatcher: Dispatcher
+    directory: Directory
+    drops: Drops
+    clock: IReactorTime
+    keep_alive: float
+    first_frame_timeout: float
+
+
+class Connection:
+    """One conversation over `link` with the client at `source`."""
+
+    def __init__(self, shared: Conversations, link: Link, source: Address, transport: Transport) -> None:
+        self._shared = shared
+        self._link = link
+        self._transport = transport
+        self._outstanding: set[Deferred[Replies]] = set()
+        self._held = False
+        self._closing = False
+        self._heard = shared.clock.seconds()
+        self._timer = shared.clock.callLater(shared.first_frame_timeout, self._silent)
+        self.source = source
+        self.peer: Peer | None = None
+        self.lost = False
+
+    # In ------------------------------------------------------------------------------------------
+
+    def received(self, payload: bytes) -> None:
+        """A payload came; an empty one is a heartbeat, and tells only that the client lives."""
+        if self.lost or self._closing:
+            return
+        if payload or self._held:
+            self._heard = self._shared.clock.seconds()
+        if not payload:
+            return
+        try:
+            kind, message = decode(payload)
+        except MalformedMessage:
+            self.refuse("malformed")
+            return
+        if len(self._outstanding) >= MAX_OUTSTANDING:
+            self.refuse("too_many_requests")
+            return
+        request = Request(message, self.source, self._transport, self._heard, self)
+        answer = self._shared.dispatcher.dispatch(kind, request)
+        self._outstanding.add(answer)
+        closes = self._shared.dispatcher.closes(kind, self._transport)
+        answer.addCallbacks(self._answer, self._refused, callbackArgs=(answer, closes), errbackArgs=(answer,))
+
+    def refuse(self, reason: str) -> None:
+        """Counts what is wrong with this client and closes."""
+        self._shared.drops.count(self._transport.value, reason)
+        self._close()
+
+    def _close(self) -> None:
+        if not self._closing:
+            self._closing = True
+            self._timer.reset(LINGER)
+            self._link.close()
+
+    def connection_lost(self) -> None:
+        """The transport is gone: so is presence on it, and whatever was waited for."""
+        if self.lost:
+            return
+        self.lost = True
+        if self._timer.active():
+            self._timer.cancel()
+        self._leave_peer()
+        for answer in list(self._outstanding):
+            answer.cancel()
+
+    # Out -----------------------------------------------------------------------------------------
+
+    def _answer(self, replies: Replies, answer: "Deferred[Replies]", closes: bool) -> None:
+        self._outstanding.discard(answer)
+        if self.lost:
+            return
+        for reply in replies:
+            self._link.send_payload(encode(reply))
+        if closes and not self._held:
+            self._close()
+
+    def _refused(self, reason: Failure, answer: "Deferred[Replies]") -> None:
+        reason.trap(Refused)
+        self._outstanding.discard(answer)
+        if not self.lost and not self._held:
+            self._close()
+
+    def push(self, message: Message) -> None:
+        """Sends what another client's request makes; a client that takes nothing loses its connection."""
+        if self._closing or self._link.clogged:
+            self.refuse("too_slow")
+        else:
+            self._link.send_payload(encode(message))
+
+    # Staying -------------------------------------------------------------------------------------
+
+    def register(self, peer: Peer) -> None:
+        """`peer` is present on this connection from now on."""
+        if self.peer is not peer:
+            self._leave_peer()
+            self.peer = peer
+        self._shared.directory.connected(peer, self, self.source)
+        self.hold()
+
+    def replaced(self) -> None:
+        """The peer registered anew elsewhere."""
+        self.peer = None
+        self._close()
+
+    def hold(self) -> None:
+        """Keeps the connection, with heartbeats, until the client falls silent."""
+        if not self._held and not self._closing:
+            self._held = True
+            self._timer.reset(self._shared.keep_alive / 2)
+
+    def secure(self, keys: Sequence[bytes]) -> None:
+        """Seals every frame from now on; a wrong or repeated key exchange closes. Raises Refused."""
+        try:
+            self._link.secure(keys)
+        except Refused:
+            self._close()
+            raise
+
+    def _leave_peer(self) -> None:
+        if self.peer is not None:
+            peer, self.peer = self.peer, None
+            self._shared.directory.disconnected(peer, self)
+
+    def _silent(self) -> None:
+        """Closes a client that is silent for too long; twice in a keep-alive, heartbeats ask a held one."""
+        if self._closing:
+            self._link.abort()
+            return
+        silence = self._shared.clock.seconds() - self._heard
+        if self._held:
+            if silence > self._shared.keep_alive:
+                self.refuse("silent")
+                return
+            self._link.send_payload(b"")
+            wait = self._shared.keep_alive / 2
+        else:
+            wait = self._shared.first_frame_timeout - silence
+            if wait <= 0 and not self._outstanding:
+                self.refuse("silent")
+                return
+        self._timer = self._shared.clock.callLater(max(wait, 1.0), self._silent)

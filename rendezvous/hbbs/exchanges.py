@@ -1,0 +1,156 @@
+"""Pending exchanges: one client waits for what another one answers (docs/protocol.md, "Connecting").
+
+An answer finds its exchange by the mangled address of the asker, which the server made and the answering
+client echoes. With IPv4 it holds a random nonce that nobody else can guess. Where there is none (IPv6, or
+a client that encodes the address anew) the answer must come from the address the target registered from.
+Nothing is ever sent to the address that an answer names: it goes to the connection that asked.
+"""
+
+import secrets
+from collections import Counter
+from typing import Any, NamedTuple
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from rendezvous.admission import Refused
+from rendezvous.hbbs.request import Replies, Request
+from rendezvous.peers.directory import Peer
+from rendezvous.wire.address import Address, MalformedAddress, is_ipv6, mangle, unmangle
+
+MAX_REPEATS = 4
+"""How often an asker may have the same question pushed again."""
+
+
+class ExchangeLimits(NamedTuple):
+    """Most exchanges that may be pending in all, for one asking address and for one target.
+
+    The last one bounds what a target that never answers can be made to receive. `timeout` is in seconds.
+    """
+
+    total: int
+    per_address: int
+    per_target: int
+    timeout: float
+
+
+class Exchange:
+    """One question on its way: who asked, for whom, and by which bytes its answer is known.
+
+    `result` fires with what the asker is to be sent. It fails with Refused at the deadline; cancelling it
+    ends the exchange.
+    """
+
+    __slots__ = ("asker", "deadline", "repeats", "result", "target", "token")
+
+    def __init__(
+        self,
+        asker: Request[Any],
+        target: Peer,
+        token: bytes,
+        result: "Deferred[Replies]",
+        deadline: IDelayedCall,
+    ) -> None:
+        self.asker = asker
+        self.target = target
+        self.token = token
+        self.result = result
+        self.deadline = deadline
+        self.repeats = 0
+
+
+class Exchanges:
+    """All pending exchanges, each with a deadline; a connection has one at a time."""
+
+    def __init__(self, clock: IReactorTime, limits: ExchangeLimits) -> None:
+        self._clock = clock
+        self._limits = limits
+        self._by_asker: dict[Address, Exchange] = {}
+        self._by_host: Counter[str] = Counter()
+        self._by_target: Counter[str] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._by_asker)
+
+    def begin(self, request: Request[Any], target: Peer) -> Exchange:
+        """A new exchange; one that the same connection had before ends. Raises Refused above a limit."""
+        earlier = self._by_asker.get(request.source)
+        if earlier is not None:
+            earlier.result.cancel()
+        if len(self._by_asker) >= self._limits.total:
+            raise Refused("too_many_exchanges")
+        if self._by_host[request.source.host] >= self._limits.per_address:
+            raise Refused("too_many_exchanges_from_address")
+        if self._by_target[target.id] >= self._limits.per_target:
+            raise Refused("too_many_exchanges_for_target")
+        token = mangle(request.source, secrets.randbits(32))
+        result: Deferred[Replies] = Deferred(lambda _: self._forget(exchange))
+        deadline = self._clock.callLater(self._limits.timeout, lambda: self._expire(exchange))
+        exchange = Exchange(request, target, token, result, deadline)
+        self._by_asker[request.source] = exchange
+        self._by_host[request.source.host] += 1
+        self._by_target[target.id] += 1
+        return exchange
+
+    def repeated(self, request: Request[Any]) -> Exchange | None:
+        """The exchange that `request` asks for once more over the same connection; None when it is new.
+
+        Raises Refused when it was asked for too often.
+        """
+        exchange = self._by_asker.get(request.source)
+        if exchange is None or exchange.asker.connection is not request.connection:
+            return None
+        if type(exchange.asker.message) is not type(request.message) or exchange.target.id != request.message.id:
+            return None
+        exchange.repeats += 1
+        if exchange.repeats > MAX_REPEATS:
+            raise Refused("too_many_repeats")
+        return exchange
+
+    def answered(
+        self, socket_addr: bytes, target_id: str, source: Address, *, encoded_anew: bool = False
+    ) -> Exchange:
+        """The exchange that an answer from `source` belongs to; it is pending until `finish`.
+
+        `target_id` is the id that the answer names, empty when its kind has none; `encoded_anew` tells
+        that its kind has the asker's address, but not the bytes the server made. Raises Refused.
+        """
+        try:
+            asker = unmangle(socket_addr)
+        except MalformedAddress:
+            raise Refused("malformed_address") from None
+        exchange = self._by_asker.get(asker)
+        if exchange is None or (target_id and exchange.target.id != target_id):
+            raise Refused("no_such_exchange")
+        if not encoded_anew and exchange.token != socket_addr:
+            raise Refused("no_such_exchange")
+        if encoded_anew or is_ipv6(asker.host):
+            self._check_source(exchange, source)
+        return exchange
+
+    def _check_source(self, exchange: Exchange, source: Address) -> None:
+        """Without a nonce the answer must come from where the target is, as far as that can be compared."""
+        registered = exchange.target.address
+        if registered is None:
+            raise Refused("target_gone")
+        if is_ipv6(registered.host) == is_ipv6(source.host) and registered.host != source.host:
+            raise Refused("answer_from_elsewhere")
+
+    def finish(self, exchange: Exchange, replies: Replies) -> None:
+        """The asker gets `replies`."""
+        self._forget(exchange)
+        exchange.result.callback(replies)
+
+    def _expire(self, exchange: Exchange) -> None:
+        self._forget(exchange)
+        exchange.result.errback(Refused("exchange_timed_out"))
+
+    def _forget(self, exchange: Exchange) -> None:
+        host, target = exchange.asker.source.host, exchange.target.id
+        del self._by_asker[exchange.asker.source]
+        for counter, key in ((self._by_host, host), (self._by_target, target)):
+            counter[key] -= 1
+            if not counter[key]:
+                del counter[key]
+        if exchange.deadline.active():
+            exchange.deadline.cancel()

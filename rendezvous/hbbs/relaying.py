@@ -1,0 +1,53 @@
+"""Relay requests: A and B agree on a uuid and a relay to meet at (docs/protocol.md, "Connecting")."""
+
+from rendezvous.admission import Refused
+from rendezvous.hbbs.exchanges import Exchanges
+from rendezvous.hbbs.punching import PeerKeys
+from rendezvous.hbbs.request import NOTHING, Answer, Request
+from rendezvous.hbbs.routes import Routes
+from rendezvous.peers.directory import Directory, Peer
+from rendezvous.wire.rendezvous_pb2 import RelayResponse, RequestRelay
+
+_OFFLINE = "Remote desktop is offline"
+"""A refuse_reason that clients know and translate."""
+
+
+class Relaying:
+    """RequestRelay and RelayResponse."""
+
+    def __init__(self, directory: Directory, exchanges: Exchanges, routes: Routes, peer_keys: PeerKeys) -> None:
+        self._directory = directory
+        self._exchanges = exchanges
+        self._routes = routes
+        self._peer_keys = peer_keys
+
+    def request_relay(self, request: Request[RequestRelay]) -> Answer:
+        """Passes A's request on to B; fires with B's RelayResponse. The relay asks for the key, not this."""
+        return self._directory.find(request.message.id).addCallback(self._request, request)
+
+    def _request(self, peer: Peer | None, request: Request[RequestRelay]) -> Answer:
+        if peer is None or not self._directory.is_online(peer):
+            return (RelayResponse(uuid=request.message.uuid, refuse_reason=_OFFLINE),)
+        if request.connection is None or request.connection.lost:
+            raise Refused("connection_lost")
+        repeated = self._exchanges.repeated(request)
+        exchange = repeated or self._exchanges.begin(request, peer)
+        push = RequestRelay()
+        push.CopyFrom(request.message)
+        push.socket_addr = exchange.token
+        self._directory.push(peer, push)
+        return NOTHING if repeated else exchange.result
+
+    def relay_response(self, request: Request[RelayResponse]) -> Answer:
+        """B has answered: A gets the same, with B's signed key in the place of its id."""
+        message = request.message
+        exchange = self._exchanges.answered(message.socket_addr, message.id, request.source)
+        response = RelayResponse()
+        response.CopyFrom(message)
+        response.ClearField("socket_addr")
+        if message.id:
+            response.pk = self._peer_keys.signed(exchange.target, message.version)
+        asker = exchange.asker.source.host
+        response.relay_server = self._routes.relay_for_asker(asker, message.relay_server)
+        self._exchanges.finish(exchange, (response,))
+        return NOTHING

@@ -1,0 +1,86 @@
+"""The relay servers that clients are sent to, the healthy ones in turn (docs/protocol.md, "Connecting")."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from rendezvous.config_values import split_host_port
+
+DEFAULT_RELAY_PORT = 21117
+CHECK_EVERY = 3.0
+"""Seconds between two checks; also the time a relay has to answer one."""
+
+
+class RelayServers:
+    """The configured relays, and which of them answer.
+
+    With several, each is dialed every few seconds; when none answers, all count as healthy. `reactor`
+    provides IReactorTime and IReactorPluggableNameResolver.
+    """
+
+    log = Logger(namespace="rendezvous.relays")
+
+    def __init__(self, names: Sequence[str], reactor: Any) -> None:
+        self._reactor = reactor
+        self._next = 0
+        self._answering: set[str] = set()
+        self.configured: tuple[str, ...] = ()
+        self._check = LoopingCall(self.check)
+        self._check.clock = reactor
+        self.configure(names)
+
+    def configure(self, names: Sequence[str]) -> None:
+        """Sets the relays; all of them count as healthy until checked."""
+        self.configured = tuple(names)
+        self._answering = set(names)
+
+    @property
+    def healthy(self) -> tuple[str, ...]:
+        """The relays to choose from, in the configured order."""
+        return tuple(name for name in self.configured if name in self._answering) or self.configured
+
+    def pick(self) -> str:
+        """The next healthy relay, as it was configured; empty when there is none at all."""
+        healthy = self.healthy
+        if not healthy:
+            return ""
+        self._next += 1
+        return healthy[self._next % len(healthy)]
+
+    def start(self) -> None:
+        """Begins to check."""
+        self._check.start(CHECK_EVERY, now=True)
+
+    def stop(self) -> None:
+        """Ends checking."""
+        self._check.stop()
+
+    def check(self) -> "Deferred[None] | None":
+        """Dials every relay once; fires when each has answered or failed."""
+        if len(self.configured) < 2:
+            return None
+        return gatherResults([self._dial(name) for name in self.configured]).addCallback(lambda _: None)
+
+    def _dial(self, name: str) -> "Deferred[None]":
+        host, port = split_host_port(name, DEFAULT_RELAY_PORT)
+        endpoint = HostnameEndpoint(self._reactor, host, port, timeout=CHECK_EVERY)
+        dialed = endpoint.connect(Factory.forProtocol(Protocol))
+        return dialed.addCallbacks(self._answered, self._silent, callbackArgs=(name,), errbackArgs=(name,))
+
+    def _answered(self, protocol: Protocol, name: str) -> None:
+        if protocol.transport is not None:
+            protocol.transport.loseConnection()
+        if name in self.configured and name not in self._answering:
+            self._answering.add(name)
+            self.log.info("relay {name} answers again", name=name)
+
+    def _silent(self, reason: Failure, name: str) -> None:
+        if name in self._answering:
+            self._answering.discard(name)
+            self.log.warn("relay {name} does not answer: {why}", name=name, why=reason.getErrorMessage())
