@@ -1,0 +1,1 @@
+"""The relay server: service.py listens, pairing.py tells who waits for whom."""

@@ -1,0 +1,107 @@
+"""The relay's text console, with the Rust server's commands (docs/protocol.md, "Consoles")."""
+
+from collections.abc import Callable
+
+from rendezvous.hbbr.address_lists import AddressList
+from rendezvous.hbbr.relay import Relay
+from rendezvous.text_console import Command, Console
+
+
+def console(relay: Relay) -> Console:
+    """The console of `relay`."""
+    limits = relay.limits
+
+    def number(show: Callable[[], str], set: Callable[[float], None]) -> Callable[[list[str]], str]:
+        def run(arguments: list[str]) -> str:
+            if not arguments:
+                return f"{show()}\n"
+            value = float(arguments[0])
+            if not 0 < value < 1e9:
+                return ""
+            set(value)
+            return ""
+
+        return run
+
+    def setter(name: str) -> Callable[[float], None]:
+        return lambda value: setattr(limits, name, value)
+
+    block = _ListCommands(relay.blocklist, relay.cut)
+    black = _ListCommands(relay.blacklist, lambda host: None)
+    return Console(
+        [
+            Command("blacklist-add", "ba", "<ip>|<ip>", black.add),
+            Command("blacklist-remove", "br", "<ip>|all", black.remove),
+            Command("blacklist", "b", "[<ip>]", black.show),
+            Command("blocklist-add", "Ba", "<ip>|<ip>", block.add),
+            Command("blocklist-remove", "Br", "<ip>|all", block.remove),
+            Command("blocklist", "B", "[<ip>]", block.show),
+            Command(
+                "downgrade-threshold",
+                "dt",
+                "[value]",
+                number(lambda: f"{limits.downgrade_threshold:g}", setter("downgrade_threshold")),
+            ),
+            Command(
+                "downgrade-start-check",
+                "t",
+                "[seconds]",
+                number(lambda: f"{limits.downgrade_start_check:g}s", setter("downgrade_start_check")),
+            ),
+            Command(
+                "limit-speed",
+                "ls",
+                "[Mb/s]",
+                number(lambda: f"{limits.limited:g}Mb/s", setter("limited")),
+            ),
+            Command(
+                "total-bandwidth",
+                "tb",
+                "[Mb/s]",
+                number(lambda: f"{limits.total:g}Mb/s", relay.set_total),
+            ),
+            Command(
+                "single-bandwidth",
+                "sb",
+                "[Mb/s]",
+                number(lambda: f"{limits.single:g}Mb/s", setter("single")),
+            ),
+            Command("usage", "u", "", lambda arguments: _usage(relay)),
+        ]
+    )
+
+
+class _ListCommands:
+    def __init__(self, addresses: AddressList, added: Callable[[str], None]) -> None:
+        self._addresses = addresses
+        self._added = added
+
+    def add(self, arguments: list[str]) -> str:
+        for host in arguments[0].split("|"):
+            self._added(self._addresses.add(host))
+        return ""
+
+    def remove(self, arguments: list[str]) -> str:
+        for host in arguments[0].split("|"):
+            self._addresses.remove(host)
+        return ""
+
+    def show(self, arguments: list[str]) -> str:
+        if arguments:
+            return f"{str(self._addresses.has(arguments[0])).lower()}\n"
+        return "".join(f"{host}\n" for host in self._addresses)
+
+
+def _usage(relay: Relay) -> str:
+    now = relay.clock.seconds()
+    lines = []
+    for session in sorted(relay.sessions, key=lambda s: s.usage.transferred, reverse=True):
+        usage = session.usage
+        age = max(now - usage.started, 0.001)
+        kilobits = [rate * 8 / 1024 for rate in (usage.peak, usage.transferred / age, usage.now)]
+        lines.append(
+            f"{session.sides[0].source}: {age:.0f}s {usage.transferred / 1024 / 1024:.2f}MB"
+            + "".join(f" {rate:.0f}kb/s" for rate in kilobits)
+            + "\n"
+        )
+    return "".join(lines)

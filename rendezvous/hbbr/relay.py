@@ -1,0 +1,127 @@
+"""The relay itself: takes first frames, checks the key, pairs, and knows every session."""
+
+import hmac
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from rendezvous.admission import Admission, Refused
+from rendezvous.hbbr.address_lists import AddressList
+from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, TokenBucket
+from rendezvous.hbbr.pairing import Pairing
+from rendezvous.hbbr.session import Session, Side
+from rendezvous.metrics import Drops
+from rendezvous.wire.messages import MalformedMessage, decode
+from rendezvous.wire.rendezvous_pb2 import RequestRelay
+
+
+@dataclass(frozen=True)
+class RelayTimes:
+    """Seconds: for the first frame, for the other side to come, and of silence in a session."""
+
+    first_frame: float
+    pairing: float
+    idle: float
+
+
+class Relay:
+    """Joins connections by uuid. Addresses in `blocklist` are refused, those in `blacklist` slow."""
+
+    log = Logger(namespace="rendezvous.relay")
+
+    def __init__(
+        self,
+        licence_key: str,
+        limits: BandwidthLimits,
+        pairing: Pairing[Side],
+        admission: Admission,
+        times: RelayTimes,
+        blocklist: AddressList,
+        blacklist: AddressList,
+        drops: Drops,
+        clock: IReactorTime,
+    ) -> None:
+        self._licence_key = licence_key.encode()
+        self._total = TokenBucket(limits.total * MEGABIT, clock.seconds())
+        self._pairing = pairing
+        self._admission = admission
+        self._drops = drops
+        self.limits = limits
+        self.times = times
+        self.clock = clock
+        self.blocklist = blocklist
+        self.blacklist = blacklist
+        self.sessions: set[Session] = set()
+
+    def admit(self, host: str) -> None:
+        """Counts a connection from `host`. Raises Refused, counted, when it is blocked or one too many."""
+        try:
+            if host in self.blocklist:
+                raise Refused("blocked")
+            self._admission.admit(host)
+        except Refused as refused:
+            self._drops.count("relay", str(refused))
+            raise
+
+    def release(self, host: str) -> None:
+        """A connection that was admitted is gone."""
+        self._admission.release(host)
+
+    def drop(self, reason: str) -> None:
+        """Counts what a connection was closed for."""
+        self._drops.count("relay", reason)
+
+    def requested(self, half: Side, payload: bytes) -> str:
+        """`half` has sent its first frame: pairs it, or makes it wait. Returns its uuid. Raises Refused."""
+        request = self._request_in(payload)
+        if self._licence_key and not hmac.compare_digest(request.licence_key.encode(), self._licence_key):
+            self.log.info("{address} asked for a relay with a wrong key", address=half.source)
+            raise Refused("wrong_key")
+        other = self._pairing.join(request.uuid, half, half.source.host)
+        if other is not None:
+            self._join(other, half)
+        return request.uuid
+
+    def left(self, half: Side, uuid: str) -> None:
+        """`half`, which waited, is gone or has waited too long."""
+        self._pairing.leave(uuid, half)
+
+    def set_total(self, megabits: float) -> None:
+        """Changes the total bandwidth, for running sessions too."""
+        self.limits.total = megabits
+        self._total.set_rate(megabits * MEGABIT)
+
+    def cut(self, host: str) -> None:
+        """Ends the sessions of `host`, which was blocked."""
+        for session in [s for s in self.sessions if any(side.source.host == host for side in s.sides)]:
+            session.end("blocked")
+
+    def end_all(self) -> None:
+        """Ends every session."""
+        for session in list(self.sessions):
+            session.end("server stops")
+
+    def _request_in(self, payload: bytes) -> RequestRelay:
+        try:
+            _, message = decode(payload)
+        except MalformedMessage:
+            raise Refused("malformed") from None
+        if not isinstance(message, RequestRelay):
+            raise Refused("not_a_relay_request")
+        return message
+
+    def _join(self, first: Side, second: Side) -> None:
+        session = Session(
+            (first, second),
+            self.limits,
+            self._total,
+            self.clock,
+            self.times.idle,
+            self._drops,
+            self.sessions.discard,
+            limited=any(half.source.host in self.blacklist for half in (first, second)),
+        )
+        self.sessions.add(session)
+        self.log.info("{first} and {second} are joined", first=first.source, second=second.source)
+        session.start()

@@ -1,0 +1,62 @@
+"""The relay as a service: its parts wired, its ports open."""
+
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+
+from rendezvous.admission import Admission
+from rendezvous.config import Settings
+from rendezvous.hbbr.address_lists import AddressList
+from rendezvous.hbbr.bandwidth import BandwidthLimits
+from rendezvous.hbbr.console import console
+from rendezvous.hbbr.pairing import Pairing
+from rendezvous.hbbr.relay import Relay, RelayTimes
+from rendezvous.hbbr.session import Side
+from rendezvous.hbbr.tcp import RelayFactory
+from rendezvous.hbbr.websocket import RelayWebSocketFactory
+from rendezvous.metrics import Drops
+from rendezvous.sockets import TCPListener, listen_tcp
+
+
+class HbbrService(MultiService):
+    """Listens on TCP Q and Q+2; asks clients for `licence_key` unless it is empty.
+
+    The sockets are bound at once, so that a port in use is told before anything starts: raises ConfigError.
+    `reactor` provides what Twisted's own reactors do.
+    """
+
+    def __init__(self, settings: Settings, licence_key: str, drops: Drops, reactor: Any) -> None:
+        super().__init__()
+        pairing: Pairing[Side] = Pairing(settings.max_waiting, settings.max_waiting_per_address)
+        folder = Path(settings.data)
+        self.relay = Relay(
+            licence_key,
+            BandwidthLimits(
+                settings.single_bandwidth,
+                settings.total_bandwidth,
+                settings.limit_speed,
+                settings.downgrade_threshold,
+                settings.downgrade_start_check,
+            ),
+            pairing,
+            Admission(settings.max_relay_connections, settings.max_relay_connections_per_address),
+            RelayTimes(settings.first_frame_timeout, settings.pairing_timeout, settings.idle_timeout),
+            AddressList.read(folder / "blocklist.txt"),
+            AddressList.read(folder / "blacklist.txt"),
+            drops,
+            reactor,
+        )
+        text = console(self.relay) if settings.consoles else None
+        what = "port" if settings.server == "hbbr" else "relay-port"
+        for port, factory in (
+            (settings.relay_port, RelayFactory(self.relay, settings.max_relay_message, text)),
+            (settings.relay_websocket_port, RelayWebSocketFactory(self.relay, settings.max_relay_message)),
+        ):
+            self.addService(TCPListener(reactor, listen_tcp(settings.bind, port, what), factory))
+
+    def stopService(self) -> "Deferred[None]":
+        """Stops accepting and ends the sessions."""
+        self.relay.end_all()
+        return maybeDeferred(super().stopService)

@@ -1,0 +1,224 @@
+"""Two joined sides: their bytes counted, limited and passed on until either ends (docs/protocol.md, "Relay").
+
+What one side produces is held back while the other takes nothing, and while the session is above its
+bandwidth, so a session holds a bounded amount in memory.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol as Interface
+
+from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, TokenBucket
+from rendezvous.metrics import Drops
+from rendezvous.wire.address import Address
+
+
+class Side(Interface):
+    """One of the two connections that a session joins."""
+
+    source: Address
+    stream: bool
+    """Whether it carries a stream of bytes (TCP) and not messages (WebSocket)."""
+
+    def join(self, session: "Session", *, framed: bool) -> None:
+        """Belongs to `session` from now on; a stream is cut into frames, each a message, when `framed`."""
+
+    def begin(self) -> None:
+        """Passes on what came before the other side did."""
+
+    def deliver(self, data: bytes) -> None:
+        """Sends what the other side sent."""
+
+    def finish(self) -> None:
+        """The other side sends no more."""
+
+    def end(self) -> None:
+        """Closes after what was delivered."""
+
+    def feed_from(self, producer: "Flow") -> None:
+        """Pauses and resumes `producer` as this side takes what it is sent."""
+
+    def pause(self) -> None:
+        """Stops reading."""
+
+    def resume(self) -> None:
+        """Reads again."""
+
+
+@implementer(IPushProducer)
+class Flow:
+    """What decides whether a side is read from: its other side must take bytes, and the rate must allow it."""
+
+    def __init__(self, side: Side) -> None:
+        self._side = side
+        self._clogged = False
+        self._limited = False
+
+    def pauseProducing(self) -> None:
+        """The other side is slow."""
+        self._clogged = True
+        self._side.pause()
+
+    def resumeProducing(self) -> None:
+        """The other side has caught up."""
+        self._clogged = False
+        self._set()
+
+    def stopProducing(self) -> None:
+        """The other side is gone; the session ends by its connectionLost."""
+
+    def limit(self, limited: bool) -> None:
+        """The session is above its bandwidth, or not any more."""
+        self._limited = limited
+        self._set()
+
+    def _set(self) -> None:
+        if self._clogged or self._limited:
+            self._side.pause()
+        else:
+            self._side.resume()
+
+
+@dataclass
+class Usage:
+    """What a session used: bytes, and bytes a second over its last whole second and at most."""
+
+    started: float
+    transferred: int = 0
+    now: float = 0.0
+    peak: float = 0.0
+
+
+class Session:
+    """Two sides. `ended` is called once, when it is over."""
+
+    log = Logger(namespace="rendezvous.relay")
+
+    def __init__(
+        self,
+        sides: tuple[Side, Side],
+        limits: BandwidthLimits,
+        total: TokenBucket,
+        clock: IReactorTime,
+        idle_timeout: float,
+        drops: Drops,
+        ended: Callable[["Session"], None],
+        *,
+        limited: bool,
+    ) -> None:
+        self.sides = sides
+        now = clock.seconds()
+        self.usage = Usage(now)
+        self._limits = limits
+        self._single = limits.single
+        self._bucket = TokenBucket((limits.limited if limited else limits.single) * MEGABIT, now)
+        self._downgraded = limited
+        self._total = total
+        self._clock = clock
+        self._idle_timeout = idle_timeout
+        self._drops = drops
+        self._ended = ended
+        self._flows = (Flow(sides[0]), Flow(sides[1]))
+        self._heard = now
+        self._second = (now, 0)
+        self._finished = [False, False]
+        self._over = False
+        self._limited_until: IDelayedCall | None = None
+        self._watch = clock.callLater(1.0, self._every_second)
+
+    def start(self) -> None:
+        """Joins the sides."""
+        first, second = self.sides
+        first.feed_from(self._flows[1])
+        second.feed_from(self._flows[0])
+        first.join(self, framed=not second.stream)
+        second.join(self, framed=not first.stream)
+        for side, flow in zip(self.sides, self._flows, strict=True):
+            flow.limit(self._limited_until is not None)
+            side.begin()
+
+    def received(self, side: Side, data: bytes) -> None:
+        """`side` has sent `data`."""
+        if self._over:
+            return
+        now = self._clock.seconds()
+        self._heard = now
+        self.usage.transferred += len(data)
+        self._other(side).deliver(data)
+        wait = max(self._bucket.take(len(data), now), self._total.take(len(data), now))
+        if wait and self._limited_until is None:
+            for flow in self._flows:
+                flow.limit(True)
+            self._limited_until = self._clock.callLater(wait, self._allow)
+        elif wait and self._limited_until is not None:
+            self._limited_until.reset(wait)
+
+    def _allow(self) -> None:
+        self._limited_until = None
+        for flow in self._flows:
+            flow.limit(False)
+
+    def finished(self, side: Side) -> None:
+        """`side` will send no more, but may still receive; when neither sends, it is over."""
+        self._finished[self.sides.index(side)] = True
+        if all(self._finished):
+            self.end("finished")
+        elif not self._over:
+            self._other(side).finish()
+
+    def lost(self, side: Side) -> None:
+        """`side` is gone."""
+        self.end("closed")
+
+    def end(self, why: str) -> None:
+        """Closes both sides, after what they were to get. Does nothing the second time."""
+        if self._over:
+            return
+        self._over = True
+        for call in (self._watch, self._limited_until):
+            if call is not None and call.active():
+                call.cancel()
+        for side in self.sides:
+            side.end()
+        self.log.info(
+            "{first} and {second} relayed {bytes} bytes in {seconds:.0f} s: {why}",
+            first=self.sides[0].source,
+            second=self.sides[1].source,
+            bytes=self.usage.transferred,
+            seconds=self._clock.seconds() - self.usage.started,
+            why=why,
+        )
+        self._ended(self)
+
+    def _other(self, side: Side) -> Side:
+        return self.sides[1] if side is self.sides[0] else self.sides[0]
+
+    def _every_second(self) -> None:
+        now = self._clock.seconds()
+        if now - self._heard >= self._idle_timeout:
+            self._drops.count("relay", "idle")
+            self.end("idle")
+            return
+        self._measure(now)
+        self._watch = self._clock.callLater(1.0, self._every_second)
+
+    def _measure(self, now: float) -> None:
+        since, transferred = self._second
+        self._second = (now, self.usage.transferred)
+        self.usage.now = (self.usage.transferred - transferred) / (now - since)
+        self.usage.peak = max(self.usage.peak, self.usage.now)
+        age = now - self.usage.started
+        if self._downgraded or age < self._limits.downgrade_start_check:
+            return
+        if self.usage.transferred / age > self._limits.downgrade_threshold * self._single * MEGABIT:
+            self._downgraded = True
+            self._bucket.set_rate(self._limits.limited * MEGABIT)
+            self.log.info(
+                "{first} and {second} are limited: busy for long",
+                first=self.sides[0].source,
+                second=self.sides[1].source,
+            )

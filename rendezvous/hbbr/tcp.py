@@ -1,0 +1,173 @@
+"""Relay port Q: a first frame, then an opaque stream (docs/protocol.md, "Relay")."""
+
+from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from rendezvous.admission import Refused, source_of
+from rendezvous.hbbr.joining import EARLY_BYTES, LINGER, Joining
+from rendezvous.hbbr.relay import Relay
+from rendezvous.hbbr.session import Flow, Session
+from rendezvous.sockets import IStreamTransport
+from rendezvous.text_console import Console, TextOrFrames
+from rendezvous.wire.address import is_loopback
+from rendezvous.wire.framing import FrameDecoder, FrameTooLong, frame_header
+
+_LONGEST_REQUEST = 65536
+
+
+class RelayFactory(ServerFactory):
+    """Accepts sides on Q; `console` answers commands from loopback."""
+
+    noisy = False
+
+    def __init__(self, relay: Relay, max_message: int, console: Console | None) -> None:
+        self.relay = relay
+        self.max_message = max_message
+        self._console = console
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """A side, a console, or nothing when the address is blocked or there are too many connections."""
+        if self._console is not None and is_loopback(source_of(addr).host):
+            return TextOrFrames(self._console, lambda: self._admitted(addr), self.relay.clock)
+        return self._admitted(addr)
+
+    def _admitted(self, addr: IAddress | None) -> Protocol | None:
+        try:
+            self.relay.admit(source_of(addr).host)
+        except Refused:
+            return None
+        return StreamSide(self)
+
+
+@implementer(IHalfCloseableProtocol)
+class StreamSide(Protocol):
+    """A session's side over TCP."""
+
+    transport: IStreamTransport
+    stream = True
+
+    def __init__(self, factory: RelayFactory) -> None:
+        self._relay = factory.relay
+        self._max_message = factory.max_message
+        self._decoder = FrameDecoder(_LONGEST_REQUEST)
+        self._early = 0
+        self._framed = False
+        self._finished = False
+        self._session: Session | None = None
+        self._linger: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Waits for the first frame."""
+        self.source = source_of(self.transport.getPeer())
+        self.transport.setTcpNoDelay(True)
+        self._joining = Joining(self._relay, self, self.end)
+
+    def dataReceived(self, data: bytes) -> None:
+        """The first frame, early bytes, or what the other side is to get."""
+        if self._linger is not None:
+            return
+        if self._session is not None and not self._framed:
+            self._session.received(self, data)
+            return
+        self._decoder.feed(data)
+        if self._session is not None:
+            self._pass_frames()
+        elif not self._joining.asked:
+            self._request()
+        if self._session is None and self._joining.asked:
+            self._early += len(data)
+            if self._early > EARLY_BYTES:
+                self.pause()
+
+    def _request(self) -> None:
+        try:
+            payload = self._decoder.next_frame()
+        except FrameTooLong:
+            self._joining.refuse("frame_too_long")
+            return
+        if payload is not None:
+            self._joining.first_frame(payload)
+
+    def _pass_frames(self) -> None:
+        assert self._session is not None
+        try:
+            while self._linger is None and (payload := self._decoder.next_frame()) is not None:
+                self._session.received(self, payload)
+        except FrameTooLong:
+            self._relay.drop("frame_too_long")
+            self._session.end("frame too long")
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more."""
+        self._finished = True
+        if self._session is not None:
+            self._session.finished(self)
+        elif not self._joining.asked:
+            self._joining.refuse("no_first_frame")
+
+    def writeConnectionLost(self) -> None:
+        """What was to be sent is sent."""
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The side is gone."""
+        if self._linger is not None and self._linger.active():
+            self._linger.cancel()
+        self._relay.release(self.source.host)
+        if self._session is not None:
+            self._session.lost(self)
+        else:
+            self._joining.lost()
+
+    # Side ------------------------------------------------------------------------------------------
+
+    def join(self, session: Session, *, framed: bool) -> None:
+        """See Side."""
+        self._joining.joined()
+        self._session = session
+        self._framed = framed
+        self._decoder.max_length = self._max_message
+
+    def begin(self) -> None:
+        """See Side."""
+        assert self._session is not None
+        if self._framed:
+            self._pass_frames()
+        else:
+            early = self._decoder.take_rest()
+            if early:
+                self._session.received(self, early)
+        if self._finished:
+            self._session.finished(self)
+
+    def deliver(self, data: bytes) -> None:
+        """See Side."""
+        if self._framed:
+            self.transport.writeSequence((frame_header(len(data)), data))
+        else:
+            self.transport.write(data)
+
+    def finish(self) -> None:
+        """See Side."""
+        self.transport.loseWriteConnection()
+
+    def end(self) -> None:
+        """See Side; a client that does not take the last bytes in time is cut off."""
+        if self._linger is None:
+            self._linger = self._relay.clock.callLater(LINGER, self.transport.abortConnection)
+            self.transport.unregisterProducer()
+            self.transport.loseConnection()
+
+    def feed_from(self, producer: Flow) -> None:
+        """See Side."""
+        self.transport.registerProducer(producer, True)
+
+    def pause(self) -> None:
+        """See Side."""
+        self.transport.pauseProducing()
+
+    def resume(self) -> None:
+        """See Side."""
+        if self._linger is None and not self._finished:
+            self.transport.resumeProducing()
