@@ -1,0 +1,46 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
+ARGS ?=
+
+.PHONY: run test lint format proto clean
+
+## make run: serve on the standard ports, with keys and database in ./data
+run: $(VENV)/.run
+	mkdir -p data
+	exec $(BIN)/twistd -n --pidfile= rendezvous --data data $(ARGS)
+
+## make test: all tests; ARGS are pytest's
+test: $(VENV)/.dev
+	$(BIN)/pytest -n 2 $(ARGS)
+
+## make lint: style and types
+lint: $(VENV)/.dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/.dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+## make proto: generate the messages from proto/rendezvous.proto
+proto: $(VENV)/.dev
+	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=rendezvous/wire --pyi_out=rendezvous/wire \
+		proto/rendezvous.proto
+
+clean:
+	rm -rf $(VENV) build *.egg-info
+
+$(BIN)/pip:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed"; exit 1; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "Try: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.run: $(BIN)/pip setup.cfg pyproject.toml
+	$(PIP) --editable .
+	touch $@
+
+$(VENV)/.dev: $(BIN)/pip setup.cfg pyproject.toml
+	$(PIP) --editable '.[dev]'
+	touch $@ $(VENV)/.run

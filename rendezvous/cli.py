@@ -1,0 +1,84 @@
+"""``rendezvous``: the administrator's command."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+from nacl.signing import SigningKey
+
+from rendezvous import __version__
+from rendezvous.config_values import ConfigError
+from rendezvous.identity import SECRET_FILE, Identity, encode_public, generate, load
+
+_data = click.option(
+    "--data",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=".",
+    help="Folder of the key files; the working directory when not given.",
+)
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group()
+@click.version_option(__version__)
+def main() -> None:
+    """Looks after a rendezvous server. The server itself is started with: twistd rendezvous"""
+
+
+@main.group()
+def keys() -> None:
+    """The server's key pair."""
+
+
+@keys.command()
+@_data
+@_json
+def make(data: Path, as_json: bool) -> None:
+    """Make a key pair where there is none."""
+    if (data / SECRET_FILE).exists():
+        raise click.ClickException(f"{data / SECRET_FILE} is there already; nothing was changed.")
+    _print(_pair(generate, data), as_json)
+
+
+@keys.command()
+@_data
+@_json
+def show(data: Path, as_json: bool) -> None:
+    """Show the public key, which clients need."""
+    _need(data)
+    _print(_pair(load, data), as_json)
+
+
+@keys.command()
+@_data
+def check(data: Path) -> None:
+    """Check that the key files are sound, belong together and are kept secret."""
+    _need(data)
+    _pair(load, data)
+    mode = (data / SECRET_FILE).stat().st_mode & 0o777
+    if mode & 0o077:
+        raise click.ClickException(
+            f"{data / SECRET_FILE} may be read by others (mode {mode:04o}); run: chmod 600 {data / SECRET_FILE}"
+        )
+    click.echo("The key pair is sound.")
+
+
+def _need(data: Path) -> None:
+    if not (data / SECRET_FILE).exists():
+        raise click.ClickException(f"There is no {data / SECRET_FILE}; rendezvous keys make makes one.")
+
+
+def _pair(get: Callable[[Path], SigningKey], data: Path) -> Identity:
+    try:
+        pair = get(data)
+    except ConfigError as error:
+        raise click.ClickException(str(error)) from None
+    return Identity(pair, encode_public(pair))
+
+
+def _print(identity: Identity, as_json: bool) -> None:
+    if as_json:
+        click.echo(json.dumps({"key": identity.public_key, "fingerprint": identity.fingerprint}))
+    else:
+        click.echo(f"Key          {identity.public_key}\nFingerprint  {identity.fingerprint}")

@@ -1,0 +1,43 @@
+"""A server's settings in the forms that clients take them (docs/protocol.md, "Handing over settings")."""
+
+import base64
+import json
+from dataclasses import dataclass
+
+from rendezvous.config import Settings
+from rendezvous.identity import Identity
+
+_DEFAULT_PORT = 21116
+
+
+@dataclass(frozen=True)
+class ClientConfig:
+    """What a client has to know. `relay` and `api` are empty where the client finds them by itself."""
+
+    host: str
+    key: str
+    relay: str = ""
+    api: str = ""
+
+    def json(self) -> str:
+        """Plain JSON, as the clipboard import and phones take it too."""
+        return json.dumps(
+            {"host": self.host, "relay": self.relay, "api": self.api, "key": self.key}, separators=(",", ":")
+        )
+
+    def import_string(self) -> str:
+        """For "Import server config" and ``rustdesk --config``: base64url of the JSON, reversed, without ``--``."""
+        text = self.json()
+        while "--" in (encoded := base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")[::-1]):
+            text += " "
+        return encoded
+
+
+def client_config(settings: Settings, identity: Identity, host: str) -> ClientConfig:
+    """What clients of this server have to know when they reach it as `host`."""
+    named = f"[{host}]" if ":" in host else host
+    return ClientConfig(
+        host=host if settings.port == _DEFAULT_PORT else f"{named}:{settings.port}",
+        key=identity.public_key,
+        relay="" if settings.relay_port == settings.port + 1 else f"{named}:{settings.relay_port}",
+    )

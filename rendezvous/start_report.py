@@ -1,0 +1,96 @@
+"""What is said at start: what is served, and what a person types into a client."""
+
+import platform
+import socket
+from collections.abc import Iterator
+from ipaddress import IPv4Network
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+import twisted
+from rendezvous import __version__
+from rendezvous.client_config import client_config
+from rendezvous.config import NO_EFFECT, Settings
+from rendezvous.identity import Identity
+
+_SOMEWHERE = "192.0.2.1"
+"""An address that the default route leads to; nothing is sent there."""
+
+
+def own_address(towards: str = _SOMEWHERE) -> str:
+    """This machine's IPv4 address on the way `towards` another one; loopback when there is no way."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((towards, 9))
+        except OSError:
+            return "127.0.0.1"
+        address: str = probe.getsockname()[0]
+        return address
+
+
+def own_address_in(network: IPv4Network) -> str:
+    """This machine's IPv4 address on the way into `network`."""
+    return own_address(str(network.network_address + min(1, network.num_addresses - 1)))
+
+
+class StartReport(Service):
+    """Logs the statement when everything else has started; its last line ends in "ready"."""
+
+    log = Logger(namespace="rendezvous")
+
+    def __init__(self, settings: Settings, identity: Identity, peers: int | None) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._peers = peers
+
+    def startService(self) -> None:
+        """Logs the statement."""
+        super().startService()
+        for warning in self.warnings():
+            self.log.warn("{warning}", warning=warning)
+        for line in self.lines():
+            self.log.info("{line}", line=line)
+        self.log.info("ready")
+
+    def warnings(self) -> Iterator[str]:
+        """What the administrator may not have meant."""
+        settings, identity = self._settings, self._identity
+        yield from settings.warnings
+        for name in NO_EFFECT:
+            if name in settings.sources:
+                yield f"{name.upper()} is accepted for the Rust server's sake and has no effect."
+        if settings.has_hbbs and identity.signing_key is None:
+            yield "The key is a plain text, so nothing is signed and sessions are not encrypted; see --key."
+        if settings.has_hbbr and not identity.licence_key:
+            yield "Anybody who finds this relay may use it; --key - asks clients for the key."
+
+    def lines(self) -> Iterator[str]:
+        """What is served."""
+        settings, identity = self._settings, self._identity
+        where = settings.bind or "all addresses"
+        yield f"rendezvous {__version__}, Twisted {twisted.__version__}, Python {platform.python_version()}"
+        if settings.has_hbbs:
+            yield (
+                f"ID server on {where}: UDP and TCP {settings.port}, TCP {settings.nat_port}, "
+                f"WebSocket {settings.websocket_port}; limits: {settings.max_connections} connections, "
+                f"{settings.max_exchanges} pending requests"
+            )
+            relays = ", ".join(settings.relay_servers) or f"this host, port {settings.port + 1}"
+            yield f"Relays told to clients: {relays}"
+            yield f"Database {settings.database}: {self._peers} peers"
+        if settings.has_hbbr:
+            yield (
+                f"Relay on {where}: TCP {settings.relay_port}, WebSocket {settings.relay_websocket_port}; "
+                f"limits: {settings.max_relay_connections} connections, {settings.single_bandwidth:g} Mbit/s each, "
+                f"{settings.total_bandwidth:g} Mbit/s in all"
+            )
+        yield f"Data folder {settings.data}, key fingerprint {identity.fingerprint}"
+        if settings.has_hbbs:
+            config = client_config(settings, identity, settings.host or own_address())
+            yield "Type or paste into a client (Settings, Network):"
+            yield f"    ID server      {config.host}"
+            if config.relay:
+                yield f"    Relay server   {config.relay}"
+            yield f"    Key            {config.key}"
+            yield f"    Import string  {config.import_string()}"

@@ -1,0 +1,114 @@
+"""``twistd rendezvous``: the options, and the one place where everything is wired."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+from twisted.application.service import IService, MultiService
+from twisted.python import usage
+
+from rendezvous.config import Server, Settings, load, settings_of
+from rendezvous.config_values import ConfigError
+from rendezvous.hbbr.service import HbbrService
+from rendezvous.hbbs.service import HbbsService
+from rendezvous.identity import load_identity
+from rendezvous.metrics import DropReport, Drops
+from rendezvous.peers.store import SQLitePeerStore, StoreError, prepare
+from rendezvous.start_report import StartReport, own_address_in
+
+
+def _parameters(server: Server) -> list[list[str | None]]:
+    parameters: list[list[str | None]] = [["config", "c", None, "INI file with settings"]]
+    for setting in settings_of(server):
+        if setting.flag:
+            parameters.append([setting.flag_name(server), setting.short_name(server), None, setting.help])
+    return parameters
+
+
+class _ServerOptions(usage.Options):
+    """The options of one server; `settings` holds what they mean, once parsed."""
+
+    server: ClassVar[Server]
+    settings: Settings
+
+    def parseOptions(self, options: Any = None) -> None:
+        """Parses. What is wrong ends the process with one sentence, and exit code 1."""
+        try:
+            super().parseOptions(options)
+        except usage.UsageError as error:
+            raise SystemExit(f"{error}; --help lists what there is.") from None
+
+    def postOptions(self) -> None:
+        """Validates."""
+        flags = {"config": self["config"]} | {
+            setting.name: self[setting.flag_name(self.server)]
+            for setting in settings_of(self.server)
+            if setting.flag
+        }
+        given = {name: value for name, value in flags.items() if value is not None}
+        subOptions = getattr(self, "subOptions", None)
+        if isinstance(subOptions, _ServerOptions):
+            if given:
+                raise SystemExit(f"Options go behind {subOptions.server}: rendezvous {subOptions.server} OPTIONS.")
+            self.settings = subOptions.settings
+            return
+        try:
+            self.settings = load(self.server, given)
+        except ConfigError as error:
+            raise SystemExit(str(error)) from None
+
+
+class HbbsOptions(_ServerOptions):
+    """``rendezvous hbbs``: the ID server alone."""
+
+    server = "hbbs"
+    synopsis = "[options]"
+    optParameters = _parameters("hbbs")
+
+
+class HbbrOptions(_ServerOptions):
+    """``rendezvous hbbr``: the relay alone."""
+
+    server = "hbbr"
+    synopsis = "[options]"
+    optParameters = _parameters("hbbr")
+
+
+class Options(_ServerOptions):
+    """``rendezvous``: both servers in one process, with one key and one data folder."""
+
+    server = "both"
+    synopsis = "[options] | hbbs [options] | hbbr [options]"
+    optParameters = _parameters("both")
+    subCommands = [
+        ["hbbs", None, HbbsOptions, "the ID/rendezvous server alone"],
+        ["hbbr", None, HbbrOptions, "the relay server alone"],
+    ]
+
+
+def makeService(options: _ServerOptions) -> IService:
+    """The service that `options` describe, its ports bound. Ends the process with one sentence on errors."""
+    from twisted.internet import reactor  # twistd's --reactor decides which one this is
+
+    try:
+        return _compose(options.settings, reactor)
+    except (ConfigError, StoreError) as error:
+        raise SystemExit(str(error)) from None
+
+
+def _compose(settings: Settings, reactor: Any) -> IService:
+    if settings.mask is not None and not settings.local_ip:
+        settings = replace(settings, local_ip=own_address_in(settings.mask))
+    identity = load_identity(settings.key, Path(settings.data), wait=not settings.has_hbbs)
+    drops = Drops()
+    services = MultiService()
+    peers: int | None = None
+    if settings.has_hbbs:
+        peers = prepare(settings.database)
+        store = SQLitePeerStore(settings.database, reactor)
+        services.addService(HbbsService(settings, identity, store, drops, reactor))
+    if settings.has_hbbr:
+        services.addService(HbbrService(settings, identity.licence_key, drops, reactor))
+    services.addService(DropReport(drops, reactor))
+    services.addService(StartReport(settings, identity, peers))
+    return services
