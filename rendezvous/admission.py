@@ -2,10 +2,6 @@
 
 from collections import Counter
 
-from twisted.internet.interfaces import IAddress
-
-from rendezvous.wire.address import Address, plain_host
-
 
 class Refused(Exception):
     """Input that gets no answer; the message is the reason it is counted under."""
@@ -20,11 +16,11 @@ class Admission:
         self._by_host: Counter[str] = Counter()
         self.connections = 0
 
-    def admit(self, host: str) -> None:
-        """Counts a connection from `host`. Raises Refused above a limit."""
+    def admit(self, host: str, *, many: bool = False) -> None:
+        """Counts a connection from `host`, which may have as `many` as there are. Raises Refused above a limit."""
         if self.connections >= self._max_connections:
             raise Refused("too_many_connections")
-        if self._by_host[host] >= self._max_per_address:
+        if not many and self._by_host[host] >= self._max_per_address:
             raise Refused("too_many_connections_from_address")
         self.connections += 1
         self._by_host[host] += 1
@@ -35,8 +31,3 @@ class Admission:
         self._by_host[host] -= 1
         if not self._by_host[host]:
             del self._by_host[host]
-
-
-def source_of(peer: IAddress | None) -> Address:
-    """The numeric address of a Twisted transport's peer, in its one spelling."""
-    return Address(plain_host(peer.host), peer.port)  # type: ignore[union-attr]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -9,6 +10,8 @@ from nacl.signing import SigningKey
 
 from rendezvous import __version__
 from rendezvous.config_values import ConfigError
+from rendezvous.discovery import PORT
+from rendezvous.discovery import discover as find_clients
 from rendezvous.identity import SECRET_FILE, Identity, encode_public, generate, load
 
 _data = click.option(
@@ -62,6 +65,29 @@ def check(data: Path) -> None:
             f"{data / SECRET_FILE} may be read by others (mode {mode:04o}); run: chmod 600 {data / SECRET_FILE}"
         )
     click.echo("The key pair is sound.")
+
+
+@main.command()
+@click.option("--seconds", default=2.0, type=click.FloatRange(0.1, 60), help="How long to wait for answers.")
+@click.option(
+    "--broadcast", multiple=True, default=["255.255.255.255"], help="Broadcast address to ask; repeatable."
+)
+@click.option("--port", default=PORT, type=click.IntRange(1, 65535), help="UDP port that clients listen on.")
+@_json
+def discover(seconds: float, broadcast: tuple[str, ...], port: int, as_json: bool) -> None:
+    """List the clients of the local network that have discovery on."""
+    try:
+        clients = find_clients(seconds, broadcast, port)
+    except OSError as error:
+        raise click.ClickException(f"The broadcast can't be sent: {error.strerror}.") from None
+    if as_json:
+        click.echo(json.dumps([asdict(client) for client in clients]))
+        return
+    rows = [("ID", "ADDRESS", "HOST", "USER", "PLATFORM", "MAC")]
+    rows += [(c.id, c.address, c.hostname, c.username, c.platform, c.mac) for c in clients]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
 
 
 def _need(data: Path) -> None:

@@ -8,13 +8,15 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rendezvous.config_files import by_name, read_dotenv, read_ini
 from rendezvous.config_values import (
     ConfigError,
+    Place,
+    api_server,
     bind_address,
     database_file,
     decimal,
@@ -22,6 +24,9 @@ from rendezvous.config_values import (
     integer,
     ipv4_network,
     local_address,
+    networks,
+    relay_places,
+    relays_for,
     software_url,
     text,
     yes_no,
@@ -48,6 +53,7 @@ class Setting:
     short: str | None
     flag: bool
     keeps_empty: bool
+    repeatable: bool
 
     def flag_name(self, server: Server) -> str:
         """The long option of this setting in the sub-command of `server`."""
@@ -68,8 +74,10 @@ def _setting(
     short: str | None = None,
     flag: bool = True,
     keeps_empty: bool = False,
+    repeatable: bool = False,
 ) -> T:
-    metadata = {"setting": (default, parse, help, frozenset(servers.split()) | {"both"}, short, flag, keeps_empty)}
+    both = frozenset(servers.split()) | {"both"}
+    metadata = {"setting": (default, parse, help, both, short, flag, keeps_empty, repeatable)}
     value: T = field(metadata=metadata)
     return value
 
@@ -205,6 +213,48 @@ class Settings:
         "30", integer(1, 600, " seconds"), "how long a connection may go without a whole message"
     )
 
+    relay_for: tuple[tuple[IPv4Network | IPv6Network, str], ...] = _setting(
+        "",
+        relays_for,
+        "NETWORK=RELAY: the name by which clients in a network reach this server's relay; repeatable",
+        servers="hbbs",
+        repeatable=True,
+    )
+    geoip: str = _setting(
+        "", text, "MaxMind DB file; clients get the healthy relay nearest to both of them", servers="hbbs"
+    )
+    relay_places: tuple[tuple[str, Place], ...] = _setting(
+        "",
+        relay_places,
+        "RELAY=LATITUDE/LONGITUDE: where a relay stands, when the MaxMind DB does not know; repeatable",
+        servers="hbbs",
+        repeatable=True,
+    )
+    api_server: str = _setting("", api_server, "API server that HttpProxyRequest is forwarded to", servers="hbbs")
+    api_timeout: int = _setting(
+        "30", integer(1, 600, " seconds"), "how long the API server may take to answer", servers="hbbs"
+    )
+    max_api_message: int = _setting(
+        "4194304",
+        integer(1024, 2**28, " bytes"),
+        "longest request to and answer from the API server",
+        servers="hbbs",
+    )
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "", networks, "networks whose X-Forwarded-For and X-Real-IP are believed on WebSocket"
+    )
+    proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = _setting(
+        "", networks, "networks whose TCP connections must begin with PROXY protocol"
+    )
+    known_only: bool = _setting("no", yes_no, "register no ids that are not stored already", servers="hbbs")
+    max_peers: int = _setting(
+        "10000000", integer(1, 10**9), "peers stored; when that many are, new ones are refused", servers="hbbs"
+    )
+    must_login: bool = _setting(
+        "no", yes_no, "punch and relay requests need a token signed with the --token-secret", servers="hbbs"
+    )
+    token_secret: str = _setting("", text, "file with the HS256 secret of the API server's tokens", servers="hbbs")
+
     single_bandwidth: float = _setting(
         "128",
         decimal(0.001, 1e6, " Mbit/s"),
@@ -283,6 +333,13 @@ class Settings:
     def database(self) -> Path:
         """The SQLite file."""
         return Path(self.data, self.db_url)
+
+    @property
+    def trusts_loopback(self) -> bool:
+        """Whether loopback means the administrator, and not whoever comes through a proxy there."""
+        loopback = (ip_address("127.0.0.1"), ip_address("::1"))
+        proxies = (*self.trusted_proxies, *self.proxy_protocol)
+        return self.consoles and not any(address in network for address in loopback for network in proxies)
 
     @property
     def has_hbbs(self) -> bool:
@@ -384,3 +441,5 @@ def _check_together(settings: Settings) -> None:
                     f"relay-port: {settings.relay_port} would use port {port} of the ID server; "
                     f"it takes a port whose number and number plus 2 are not among {ports}."
                 )
+    if settings.must_login and not settings.token_secret:
+        raise ConfigError("must-login: 'yes' takes a token-secret as well: the file with the tokens' secret.")

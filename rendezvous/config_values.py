@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 
@@ -94,6 +94,57 @@ def database_file(value: str) -> str:
     if "://" in path or not path:
         raise ValueError("the path of a SQLite file")
     return path
+
+
+def networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
+    """IP networks, or single addresses, separated by commas."""
+    try:
+        return tuple(ip_network(word.strip(), strict=False) for word in value.split(",") if word.strip())
+    except ValueError:
+        raise ValueError("networks such as 10.0.0.0/8 or addresses, separated by commas") from None
+
+
+def relays_for(value: str) -> tuple[tuple[IPv4Network | IPv6Network, str], ...]:
+    """``NETWORK=RELAY`` pairs, separated by commas."""
+    pairs = []
+    for word in filter(None, (word.strip() for word in value.split(","))):
+        network, _, relay = word.partition("=")
+        try:
+            split_host_port(relay, 1)
+            pairs.append((ip_network(network, strict=False), relay))
+        except ValueError:
+            raise ValueError("NETWORK=RELAY such as 192.168.0.0/16=192.168.1.5, separated by commas") from None
+    return tuple(pairs)
+
+
+class Place(NamedTuple):
+    """Where something stands, in degrees."""
+
+    latitude: float
+    longitude: float
+
+
+def relay_places(value: str) -> tuple[tuple[str, Place], ...]:
+    """``RELAY=LATITUDE/LONGITUDE`` pairs, separated by commas."""
+    places = []
+    for word in filter(None, (word.strip() for word in value.split(","))):
+        try:
+            relay, _, degrees = word.rpartition("=")
+            latitude, longitude = map(float, degrees.split("/"))
+            split_host_port(relay, 1)
+            if not (-90 <= latitude <= 90 and -180 <= longitude <= 180):
+                raise ValueError
+        except ValueError:
+            raise ValueError("RELAY=LATITUDE/LONGITUDE in degrees, separated by commas") from None
+        places.append((relay, Place(latitude, longitude)))
+    return tuple(places)
+
+
+def api_server(value: str) -> str:
+    """The base URL of an API server, without a slash at its end."""
+    if value and not re.fullmatch(r"https?://[^/?#@\s]+/?", value):
+        raise ValueError("http://HOST[:PORT] or https://HOST[:PORT]")
+    return value.rstrip("/")
 
 
 class HostPort(NamedTuple):

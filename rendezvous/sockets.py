@@ -10,7 +10,8 @@ from ipaddress import ip_address
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IReactorSocket, ITCPTransport
-from twisted.internet.protocol import DatagramProtocol, ServerFactory
+from twisted.internet.protocol import DatagramProtocol, Protocol, ServerFactory
+from twisted.internet.tcp import Connection
 
 from rendezvous.config_values import ConfigError
 
@@ -80,6 +81,17 @@ def _why_not(error: OSError, host: str, port: int, transport: str, what: str) ->
 
 class IStreamTransport(ITCPTransport, IConsumer, IPushProducer):
     """What Twisted's TCP transports provide."""
+
+
+def hand_over(transport: Connection, protocol: Protocol | None, received: bytes) -> None:
+    """Makes `protocol` the one of `transport`, which has `received` already; closes when there is none."""
+    if protocol is None:
+        transport.loseConnection()
+        return
+    transport.protocol = protocol
+    protocol.makeConnection(transport)
+    if received:
+        protocol.dataReceived(received)
 
 
 class TCPListener(Service):

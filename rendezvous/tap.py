@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
-from rendezvous.config import Server, Settings, load, settings_of
+from rendezvous.config import SETTINGS, Server, Settings, load, settings_of
 from rendezvous.config_values import ConfigError
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
@@ -20,7 +20,7 @@ from rendezvous.start_report import StartReport, own_address_in
 def _parameters(server: Server) -> list[list[str | None]]:
     parameters: list[list[str | None]] = [["config", "c", None, "INI file with settings"]]
     for setting in settings_of(server):
-        if setting.flag:
+        if setting.flag and not setting.repeatable:
             parameters.append([setting.flag_name(server), setting.short_name(server), None, setting.help])
     return parameters
 
@@ -41,7 +41,7 @@ class _ServerOptions(usage.Options):
     def postOptions(self) -> None:
         """Validates."""
         flags = {"config": self["config"]} | {
-            setting.name: self[setting.flag_name(self.server)]
+            setting.name: self.get(setting.flag_name(self.server))
             for setting in settings_of(self.server)
             if setting.flag
         }
@@ -58,7 +58,23 @@ class _ServerOptions(usage.Options):
             raise SystemExit(str(error)) from None
 
 
-class HbbsOptions(_ServerOptions):
+class _Repeatable(_ServerOptions):
+    """Options that may be given several times; elsewhere their values are separated by commas."""
+
+    def opt_relay_for(self, value: str) -> None:
+        self._add("relay-for", value)
+
+    def opt_relay_places(self, value: str) -> None:
+        self._add("relay-places", value)
+
+    opt_relay_for.__doc__ = SETTINGS["relay_for"].help
+    opt_relay_places.__doc__ = SETTINGS["relay_places"].help
+
+    def _add(self, name: str, value: str) -> None:
+        self[name] = f"{self[name]},{value}" if name in self else value
+
+
+class HbbsOptions(_Repeatable):
     """``rendezvous hbbs``: the ID server alone."""
 
     server = "hbbs"
@@ -74,7 +90,7 @@ class HbbrOptions(_ServerOptions):
     optParameters = _parameters("hbbr")
 
 
-class Options(_ServerOptions):
+class Options(_Repeatable):
     """``rendezvous``: both servers in one process, with one key and one data folder."""
 
     server = "both"
@@ -104,9 +120,10 @@ def _compose(settings: Settings, reactor: Any) -> IService:
     services = MultiService()
     peers: int | None = None
     if settings.has_hbbs:
-        peers = prepare(settings.database)
+        stored = prepare(settings.database)
+        peers = stored.peers
         store = SQLitePeerStore(settings.database, reactor)
-        services.addService(HbbsService(settings, identity, store, drops, reactor))
+        services.addService(HbbsService(settings, identity, store, stored, drops, reactor))
     if settings.has_hbbr:
         services.addService(HbbrService(settings, identity.licence_key, drops, reactor))
     services.addService(DropReport(drops, reactor))

@@ -14,6 +14,8 @@ from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rendezvous.sockets import hand_over
+
 _TOLD_BY = 5
 _LONGEST_COMMAND = 1024
 _SILENCE = 0.2
@@ -107,11 +109,4 @@ class TextOrFrames(Protocol):
 
     def _hand_over(self) -> None:
         self._decided()
-        framed = self._make_framed()
-        if framed is None:
-            self.transport.loseConnection()
-            return
-        self.transport.protocol = framed
-        framed.makeConnection(self.transport)
-        if self._received:
-            framed.dataReceived(self._received)
+        hand_over(self.transport, self._make_framed(), self._received)

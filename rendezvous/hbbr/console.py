@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from rendezvous.hbbr.address_lists import AddressList
+from rendezvous.address_lists import AddressList
 from rendezvous.hbbr.relay import Relay
 from rendezvous.text_console import Command, Console
 
@@ -26,8 +26,8 @@ def console(relay: Relay) -> Console:
     def setter(name: str) -> Callable[[float], None]:
         return lambda value: setattr(limits, name, value)
 
-    block = _ListCommands(relay.blocklist, relay.cut)
-    black = _ListCommands(relay.blacklist, lambda host: None)
+    block = _ListCommands(relay.blocklist, relay.cut_blocked)
+    black = _ListCommands(relay.blacklist, lambda: None)
     return Console(
         [
             Command("blacklist-add", "ba", "<ip>|<ip>", black.add),
@@ -72,13 +72,14 @@ def console(relay: Relay) -> Console:
 
 
 class _ListCommands:
-    def __init__(self, addresses: AddressList, added: Callable[[str], None]) -> None:
+    def __init__(self, addresses: AddressList, added: Callable[[], None]) -> None:
         self._addresses = addresses
         self._added = added
 
     def add(self, arguments: list[str]) -> str:
         for host in arguments[0].split("|"):
-            self._added(self._addresses.add(host))
+            self._addresses.add(host)
+        self._added()
         return ""
 
     def remove(self, arguments: list[str]) -> str:

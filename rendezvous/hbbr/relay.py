@@ -6,14 +6,17 @@ from dataclasses import dataclass
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
-from rendezvous.admission import Admission, Refused
-from rendezvous.hbbr.address_lists import AddressList
+from rendezvous.address_lists import AddressList
+from rendezvous.admission import Refused
 from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, TokenBucket
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.session import Session, Side
 from rendezvous.metrics import Drops
 from rendezvous.wire.messages import MalformedMessage, decode
 from rendezvous.wire.rendezvous_pb2 import RequestRelay
+
+PLACE = "relay"
+"""Where drops and refusals of the relay are counted."""
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class RelayTimes:
 
 
 class Relay:
-    """Joins connections by uuid. Addresses in `blocklist` are refused, those in `blacklist` slow."""
+    """Joins connections by uuid. Addresses in `blocklist` are refused on accept, those in `blacklist` slow."""
 
     log = Logger(namespace="rendezvous.relay")
 
@@ -35,7 +38,6 @@ class Relay:
         licence_key: str,
         limits: BandwidthLimits,
         pairing: Pairing[Side],
-        admission: Admission,
         times: RelayTimes,
         blocklist: AddressList,
         blacklist: AddressList,
@@ -45,7 +47,6 @@ class Relay:
         self._licence_key = licence_key.encode()
         self._total = TokenBucket(limits.total * MEGABIT, clock.seconds())
         self._pairing = pairing
-        self._admission = admission
         self._drops = drops
         self.limits = limits
         self.times = times
@@ -54,23 +55,9 @@ class Relay:
         self.blacklist = blacklist
         self.sessions: set[Session] = set()
 
-    def admit(self, host: str) -> None:
-        """Counts a connection from `host`. Raises Refused, counted, when it is blocked or one too many."""
-        try:
-            if host in self.blocklist:
-                raise Refused("blocked")
-            self._admission.admit(host)
-        except Refused as refused:
-            self._drops.count("relay", str(refused))
-            raise
-
-    def release(self, host: str) -> None:
-        """A connection that was admitted is gone."""
-        self._admission.release(host)
-
     def drop(self, reason: str) -> None:
         """Counts what a connection was closed for."""
-        self._drops.count("relay", reason)
+        self._drops.count(PLACE, reason)
 
     def requested(self, half: Side, payload: bytes) -> str:
         """`half` has sent its first frame: pairs it, or makes it wait. Returns its uuid. Raises Refused."""
@@ -92,9 +79,9 @@ class Relay:
         self.limits.total = megabits
         self._total.set_rate(megabits * MEGABIT)
 
-    def cut(self, host: str) -> None:
-        """Ends the sessions of `host`, which was blocked."""
-        for session in [s for s in self.sessions if any(side.source.host == host for side in s.sides)]:
+    def cut_blocked(self) -> None:
+        """Ends the sessions of addresses that are blocked now."""
+        for session in [s for s in self.sessions if any(side.source.host in self.blocklist for side in s.sides)]:
             session.end("blocked")
 
     def end_all(self) -> None:

@@ -6,16 +6,17 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
+from rendezvous.accepting import AcceptPolicy, Proxies
+from rendezvous.address_lists import ListFile
 from rendezvous.admission import Admission
 from rendezvous.config import Settings
-from rendezvous.hbbr.address_lists import AddressList
 from rendezvous.hbbr.bandwidth import BandwidthLimits
 from rendezvous.hbbr.console import console
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbr.session import Side
 from rendezvous.hbbr.tcp import RelayFactory
-from rendezvous.hbbr.websocket import RelayWebSocketFactory
+from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.metrics import Drops
 from rendezvous.sockets import TCPListener, listen_tcp
 
@@ -31,6 +32,8 @@ class HbbrService(MultiService):
         super().__init__()
         pairing: Pairing[Side] = Pairing(settings.max_waiting, settings.max_waiting_per_address)
         folder = Path(settings.data)
+        blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
+        blacklist = ListFile(folder / "blacklist.txt", reactor)
         self.relay = Relay(
             licence_key,
             BandwidthLimits(
@@ -41,20 +44,32 @@ class HbbrService(MultiService):
                 settings.downgrade_start_check,
             ),
             pairing,
-            Admission(settings.max_relay_connections, settings.max_relay_connections_per_address),
             RelayTimes(settings.first_frame_timeout, settings.pairing_timeout, settings.idle_timeout),
-            AddressList.read(folder / "blocklist.txt"),
-            AddressList.read(folder / "blacklist.txt"),
+            blocklist.entries,
+            blacklist.entries,
             drops,
             reactor,
         )
-        text = console(self.relay) if settings.consoles else None
+        policy = AcceptPolicy(
+            Admission(settings.max_relay_connections, settings.max_relay_connections_per_address),
+            blocklist.entries,
+            Proxies(settings.trusted_proxies, settings.proxy_protocol),
+            drops,
+            reactor,
+            settings.first_frame_timeout,
+        )
+        text = console(self.relay) if settings.trusts_loopback else None
         what = "port" if settings.server == "hbbr" else "relay-port"
         for port, factory in (
-            (settings.relay_port, RelayFactory(self.relay, settings.max_relay_message, text)),
-            (settings.relay_websocket_port, RelayWebSocketFactory(self.relay, settings.max_relay_message)),
+            (settings.relay_port, RelayFactory(policy, self.relay, settings.max_relay_message, text)),
+            (
+                settings.relay_websocket_port,
+                relay_websocket_factory(policy, self.relay, settings.max_relay_message),
+            ),
         ):
             self.addService(TCPListener(reactor, listen_tcp(settings.bind, port, what), factory))
+        self.addService(blocklist)
+        self.addService(blacklist)
 
     def stopService(self) -> "Deferred[None]":
         """Stops accepting and ends the sessions."""

@@ -1,44 +1,33 @@
 """Relay port Q: a first frame, then an opaque stream (docs/protocol.md, "Relay")."""
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IHalfCloseableProtocol
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rendezvous.admission import Refused, source_of
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.hbbr.joining import EARLY_BYTES, LINGER, Joining
-from rendezvous.hbbr.relay import Relay
+from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
 from rendezvous.sockets import IStreamTransport
-from rendezvous.text_console import Console, TextOrFrames
-from rendezvous.wire.address import is_loopback
+from rendezvous.text_console import Console
+from rendezvous.wire.address import Address
 from rendezvous.wire.framing import FrameDecoder, FrameTooLong, frame_header
 
 _LONGEST_REQUEST = 65536
 
 
-class RelayFactory(ServerFactory):
-    """Accepts sides on Q; `console` answers commands from loopback."""
+class RelayFactory(AcceptingFactory):
+    """Accepts sides on Q."""
 
-    noisy = False
-
-    def __init__(self, relay: Relay, max_message: int, console: Console | None) -> None:
+    def __init__(self, policy: AcceptPolicy, relay: Relay, max_message: int, console: Console | None) -> None:
+        super().__init__(policy, PLACE, console)
         self.relay = relay
         self.max_message = max_message
-        self._console = console
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """A side, a console, or nothing when the address is blocked or there are too many connections."""
-        if self._console is not None and is_loopback(source_of(addr).host):
-            return TextOrFrames(self._console, lambda: self._admitted(addr), self.relay.clock)
-        return self._admitted(addr)
-
-    def _admitted(self, addr: IAddress | None) -> Protocol | None:
-        try:
-            self.relay.admit(source_of(addr).host)
-        except Refused:
-            return None
-        return StreamSide(self)
+    def accepted(self, source: Address) -> Protocol:
+        """See AcceptingFactory."""
+        return StreamSide(self, source)
 
 
 @implementer(IHalfCloseableProtocol)
@@ -48,7 +37,9 @@ class StreamSide(Protocol):
     transport: IStreamTransport
     stream = True
 
-    def __init__(self, factory: RelayFactory) -> None:
+    def __init__(self, factory: RelayFactory, source: Address) -> None:
+        self.source = source
+        self._policy = factory.policy
         self._relay = factory.relay
         self._max_message = factory.max_message
         self._decoder = FrameDecoder(_LONGEST_REQUEST)
@@ -60,7 +51,6 @@ class StreamSide(Protocol):
 
     def connectionMade(self) -> None:
         """Waits for the first frame."""
-        self.source = source_of(self.transport.getPeer())
         self.transport.setTcpNoDelay(True)
         self._joining = Joining(self._relay, self, self.end)
 
@@ -114,7 +104,7 @@ class StreamSide(Protocol):
         """The side is gone."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
-        self._relay.release(self.source.host)
+        self._policy.release(self.source.host)
         if self._session is not None:
             self._session.lost(self)
         else:

@@ -1,35 +1,20 @@
 """Relay WebSocket port Q+2: a first message, then messages (docs/protocol.md, "Relay")."""
 
-from twisted.internet.interfaces import IAddress, IDelayedCall
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.interfaces import IDelayedCall
 
-from rendezvous.admission import Refused, source_of
+from rendezvous.accepting import AcceptPolicy
 from rendezvous.hbbr.joining import EARLY_BYTES, LINGER, Joining
-from rendezvous.hbbr.relay import Relay
+from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
-from rendezvous.websocket import WebSocket
+from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
 
 
-class RelayWebSocketFactory(ServerFactory):
+def relay_websocket_factory(policy: AcceptPolicy, relay: Relay, max_message: int) -> WebSocketFactory:
     """Accepts sides on Q+2."""
-
-    noisy = False
-
-    def __init__(self, relay: Relay, max_message: int) -> None:
-        self._relay = relay
-        self._max_message = max_message
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """A side, or nothing when the address is blocked or there are too many connections."""
-        source = source_of(addr)
-        try:
-            self._relay.admit(source.host)
-        except Refused:
-            return None
-        websocket = WebSocket(self._max_message, lambda: self._relay.drop("malformed_websocket"))
-        websocket.receiver = MessageSide(websocket, self._relay, source)
-        return websocket
+    return WebSocketFactory(
+        policy, PLACE, max_message, lambda websocket, source: MessageSide(websocket, relay, source)
+    )
 
 
 class MessageSide:
@@ -48,9 +33,6 @@ class MessageSide:
 
     # MessageReceiver -------------------------------------------------------------------------------
 
-    def opened(self) -> None:
-        """Waits for the first message."""
-
     def message_received(self, payload: bytes) -> None:
         """The first message, an early one, or what the other side is to get."""
         if self._linger is not None:
@@ -68,7 +50,6 @@ class MessageSide:
         """The side is gone."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
-        self._relay.release(self.source.host)
         if self._session is not None:
             self._session.lost(self)
         else:

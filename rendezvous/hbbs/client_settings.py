@@ -1,10 +1,13 @@
 """Settings that clients are told of: ConfigUpdate and SoftwareUpdate (docs/protocol.md)."""
 
+from collections.abc import Sequence
+
 from twisted.logger import Logger
 
 from rendezvous.admission import Refused
 from rendezvous.hbbs.request import NOTHING, Answer, Replies, Request
 from rendezvous.peers.limits import Burst, Recent
+from rendezvous.peers.store import IPeerStore
 from rendezvous.wire.address import is_loopback
 from rendezvous.wire.rendezvous_pb2 import ConfigUpdate, SoftwareUpdate
 
@@ -18,8 +21,11 @@ class ClientSettings:
 
     log = Logger(namespace="rendezvous.settings")
 
-    def __init__(self, serial: int, rendezvous_servers: tuple[str, ...], *, from_loopback: bool) -> None:
+    def __init__(
+        self, serial: int, rendezvous_servers: Sequence[str], store: IPeerStore, *, from_loopback: bool
+    ) -> None:
         self._update = ConfigUpdate(serial=serial, rendezvous_servers=rendezvous_servers)
+        self._store = store
         self._from_loopback = from_loopback
 
     @property
@@ -32,18 +38,21 @@ class ClientSettings:
         return (self._update,) if self._update.serial > serial else ()
 
     def configure_update(self, request: Request[ConfigUpdate]) -> Answer:
-        """An administrator's update: from loopback only, and only upwards."""
+        """An administrator's update: from loopback only, and only upwards. It outlasts a restart."""
         update = request.message
         if not self._from_loopback or not is_loopback(request.source.host):
             raise Refused("not_from_loopback")
-        if update.serial > self.serial:
-            self._update = ConfigUpdate(serial=update.serial, rendezvous_servers=update.rendezvous_servers)
-            self.log.info(
-                "clients are told of serial {serial}, ID servers {servers}",
-                serial=update.serial,
-                servers=", ".join(update.rendezvous_servers) or "(none)",
-            )
-        return NOTHING
+        if update.serial <= self.serial:
+            return NOTHING
+        self._update = ConfigUpdate(serial=update.serial, rendezvous_servers=update.rendezvous_servers)
+        self.log.info(
+            "clients are told of serial {serial}, ID servers {servers}",
+            serial=update.serial,
+            servers=", ".join(update.rendezvous_servers) or "(none)",
+        )
+        saved = self._store.save_client_settings(update.serial, list(update.rendezvous_servers))
+        saved.addErrback(lambda reason: self.log.error("not stored: {why}", why=reason.getErrorMessage()))
+        return saved.addCallback(lambda _: NOTHING)
 
 
 class SoftwareUpdates:

@@ -42,6 +42,10 @@ class Link(Interface):
     def abort(self) -> None:
         """Closes at once."""
 
+    @property
+    def sealed(self) -> bool:
+        """Whether frames are sealed."""
+
     def secure(self, keys: Sequence[bytes]) -> None:
         """Seals every frame from now on. Raises Refused."""
 
@@ -164,6 +168,11 @@ class Connection:
         if not self._held and not self._closing:
             self._held = True
             self._timer.reset(self._shared.keep_alive / 2)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether what comes and goes is sealed."""
+        return self._link.sealed
 
     def secure(self, keys: Sequence[bytes]) -> None:
         """Seals every frame from now on; a wrong or repeated key exchange closes. Raises Refused."""

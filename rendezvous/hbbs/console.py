@@ -59,14 +59,14 @@ class HbbsCommands:
         return ""
 
     def reload_geo(self, arguments: list[str]) -> str:
-        """Without a GeoIP database there is nothing to load."""
+        """Reads the GeoIP database again."""
+        self._relays.reload_places()
         return ""
 
     def test_geo(self, arguments: list[str]) -> str:
         """The relay that two addresses would be sent to."""
-        for argument in arguments[:2]:
-            plain_host(argument)
-        return f"{self._relays.pick()}\n" if arguments else ""
+        hosts = [plain_host(argument) for argument in arguments[:2]]
+        return f"{self._relays.pick(*hosts)}\n" if hosts else ""
 
     def ip_blocker(self, arguments: list[str]) -> str:
         """Which addresses registered how often, and how many ids."""

@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 
 from rendezvous.admission import Refused
 from rendezvous.hbbs.client_settings import ClientSettings, SoftwareUpdates
+from rendezvous.hbbs.http_proxy import HttpProxy
 from rendezvous.hbbs.nat import NatTest
 from rendezvous.hbbs.presence import Presence
 from rendezvous.hbbs.punching import Punching
@@ -56,6 +57,7 @@ def tables(
     presence: Presence,
     client_settings: ClientSettings,
     software_updates: SoftwareUpdates,
+    http_proxy: HttpProxy,
 ) -> Mapping[Transport, Table]:
     """Variant -> function, for each transport."""
     udp = {
@@ -79,6 +81,7 @@ def tables(
         "request_relay": Entry(relaying.request_relay),
         "relay_response": Entry(relaying.relay_response, closes=True),
         "hc": Entry(hold_connection),
+        "http_proxy_request": Entry(http_proxy.http_proxy_request),
     }
     tcp = websocket | {"key_exchange": Entry(secure_connection)}
     return {

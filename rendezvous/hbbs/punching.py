@@ -7,6 +7,7 @@ from nacl.signing import SigningKey
 from twisted.logger import Logger
 
 from rendezvous.admission import Refused
+from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.exchanges import Exchange, Exchanges
 from rendezvous.hbbs.history import PunchRequests
 from rendezvous.hbbs.request import NOTHING, Answer, Request, Transport
@@ -24,6 +25,9 @@ from rendezvous.wire.rendezvous_pb2 import (
     PunchHoleSent,
 )
 from rendezvous.wire.signing import sign_id_pk
+
+NOT_LOGGED_IN = "Please log in"
+"""What an asker without a good token is told, where tokens are asked for."""
 
 
 class PeerKeys:
@@ -60,6 +64,7 @@ class Punching:
         identity: Identity,
         peer_keys: PeerKeys,
         punch_requests: PunchRequests,
+        access: Access,
     ) -> None:
         self._directory = directory
         self._exchanges = exchanges
@@ -67,6 +72,7 @@ class Punching:
         self._licence_key = identity.licence_key.encode()
         self._peer_keys = peer_keys
         self._punch_requests = punch_requests
+        self._access = access
 
     def punch_hole_request(self, request: Request[PunchHoleRequest]) -> Answer:
         """Tells B of A; fires with the PunchHoleResponse, or the RelayResponse, that B's answer makes."""
@@ -74,10 +80,15 @@ class Punching:
         if self._licence_key and not hmac.compare_digest(message.licence_key.encode(), self._licence_key):
             self.log.info("{address} asked for {id} with a wrong key", address=request.source, id=message.id)
             return (PunchHoleResponse(failure=PunchHoleResponse.LICENSE_MISMATCH),)
-        return self._directory.find(message.id).addCallback(self._punch, request)
+        return self._access.is_logged_in(message.token).addCallback(self._look_up, request)
+
+    def _look_up(self, logged_in: bool, request: Request[PunchHoleRequest]) -> Answer:
+        if not logged_in:
+            return (PunchHoleResponse(other_failure=NOT_LOGGED_IN),)
+        return self._directory.find(request.message.id).addCallback(self._punch, request)
 
     def _punch(self, peer: Peer | None, request: Request[PunchHoleRequest]) -> Answer:
-        if peer is None:
+        if peer is None or not self._access.may_be_reached(peer.id):
             return (PunchHoleResponse(failure=PunchHoleResponse.ID_NOT_EXIST),)
         if not self._directory.is_online(peer) or peer.address is None:
             return (PunchHoleResponse(failure=PunchHoleResponse.OFFLINE),)
@@ -128,7 +139,7 @@ class Punching:
         response = PunchHoleResponse(
             socket_addr=mangle(request.source, time.time_ns() // 1000),
             pk=self._peer_keys.signed(exchange.target, message.version),
-            relay_server=message.relay_server,
+            relay_server=self._routes.relay_for(exchange.asker.source.host, message.relay_server),
             nat_type=message.nat_type,
             is_udp=is_udp,
             upnp_port=message.upnp_port,
@@ -147,7 +158,7 @@ class Punching:
             socket_addr=message.local_addr,
             is_local=True,
             pk=self._peer_keys.signed(exchange.target, message.version),
-            relay_server=message.relay_server,
+            relay_server=self._routes.relay_for(exchange.asker.source.host, message.relay_server),
             socket_addr_v6=message.socket_addr_v6,
         )
         self._exchanges.finish(exchange, (response,))

@@ -12,6 +12,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rendezvous.admission import Refused
+from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.hbbs.history import AddressChanges
 from rendezvous.hbbs.request import Answer, Replies, Request
@@ -39,12 +40,14 @@ class Registration:
         limits: RegistrationLimits,
         changes: AddressChanges,
         client_settings: ClientSettings,
+        access: Access,
         keep_alive: int,
     ) -> None:
         self._directory = directory
         self._limits = limits
         self._changes = changes
         self._client_settings = client_settings
+        self._access = access
         self._keep_alive = keep_alive
 
     # RegisterPeer --------------------------------------------------------------------------------
@@ -54,6 +57,8 @@ class Registration:
         id = request.message.id
         if not id or len(id) > _LONGEST_ID:
             raise Refused("bad_id")
+        if id in self._access.denied:
+            raise Refused("denied")
         peer = self._directory.get(id)
         if peer is not None:
             return self._present(peer, request)
@@ -105,6 +110,8 @@ class Registration:
         self._check_address(request)  # again: others may have been accepted during the lookup
         if peer is not None and (peer.uuid != message.uuid or (peer.host != host and peer.pk != message.pk)):
             raise Denied(RegisterPkResponse.UUID_MISMATCH)
+        if not self._access.may_register(message.id, known=peer is not None):
+            raise Denied(RegisterPkResponse.NOT_DEPLOYED)
         if not self._limits.id_may(message.id, request.arrival):
             raise Denied(RegisterPkResponse.TOO_FREQUENT)
         self._limits.accepted(host, message.id, request.arrival)
@@ -150,6 +157,8 @@ class Registration:
             raise Refused("no_uuid_or_pk")
         if not _NEW_ID.fullmatch(message.id):
             raise Denied(RegisterPkResponse.INVALID_ID_FORMAT)
+        if not self._access.may_register(message.id, known=True):
+            raise Denied(RegisterPkResponse.NOT_DEPLOYED)
         self._check_address(request)
         return self._directory.find(message.id).addCallback(self._new_id_found, request)
 

@@ -1,8 +1,9 @@
 """Relay requests: A and B agree on a uuid and a relay to meet at (docs/protocol.md, "Connecting")."""
 
 from rendezvous.admission import Refused
+from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.exchanges import Exchanges
-from rendezvous.hbbs.punching import PeerKeys
+from rendezvous.hbbs.punching import NOT_LOGGED_IN, PeerKeys
 from rendezvous.hbbs.request import NOTHING, Answer, Request
 from rendezvous.hbbs.routes import Routes
 from rendezvous.peers.directory import Directory, Peer
@@ -15,18 +16,33 @@ _OFFLINE = "Remote desktop is offline"
 class Relaying:
     """RequestRelay and RelayResponse."""
 
-    def __init__(self, directory: Directory, exchanges: Exchanges, routes: Routes, peer_keys: PeerKeys) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        exchanges: Exchanges,
+        routes: Routes,
+        peer_keys: PeerKeys,
+        access: Access,
+    ) -> None:
         self._directory = directory
         self._exchanges = exchanges
         self._routes = routes
         self._peer_keys = peer_keys
+        self._access = access
 
     def request_relay(self, request: Request[RequestRelay]) -> Answer:
         """Passes A's request on to B; fires with B's RelayResponse. The relay asks for the key, not this."""
+        return self._access.is_logged_in(request.message.token).addCallback(self._look_up, request)
+
+    def _look_up(self, logged_in: bool, request: Request[RequestRelay]) -> Answer:
+        if not logged_in:
+            return (RelayResponse(uuid=request.message.uuid, refuse_reason=NOT_LOGGED_IN),)
         return self._directory.find(request.message.id).addCallback(self._request, request)
 
     def _request(self, peer: Peer | None, request: Request[RequestRelay]) -> Answer:
-        if peer is None or not self._directory.is_online(peer):
+        if peer is None or peer.address is None or not self._directory.is_online(peer):
+            return (RelayResponse(uuid=request.message.uuid, refuse_reason=_OFFLINE),)
+        if not self._access.may_be_reached(peer.id):
             return (RelayResponse(uuid=request.message.uuid, refuse_reason=_OFFLINE),)
         if request.connection is None or request.connection.lost:
             raise Refused("connection_lost")
@@ -35,6 +51,7 @@ class Relaying:
         push = RequestRelay()
         push.CopyFrom(request.message)
         push.socket_addr = exchange.token
+        push.relay_server = self._routes.relay_for(peer.address.host, push.relay_server)
         self._directory.push(peer, push)
         return NOTHING if repeated else exchange.result
 

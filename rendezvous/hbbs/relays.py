@@ -1,6 +1,6 @@
-"""The relay servers that clients are sent to, the healthy ones in turn (docs/protocol.md, "Connecting")."""
+"""The relay servers that clients are sent to: healthy ones, by place or in turn (docs/protocol.md)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from twisted.internet.defer import Deferred, gatherResults
@@ -10,7 +10,9 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rendezvous.config_values import split_host_port
+from rendezvous.accepting import source_of
+from rendezvous.config_values import Place, split_host_port
+from rendezvous.hbbs.geo import Geography, distance
 
 DEFAULT_RELAY_PORT = 21117
 CHECK_EVERY = 3.0
@@ -18,16 +20,21 @@ CHECK_EVERY = 3.0
 
 
 class RelayServers:
-    """The configured relays, and which of them answer.
+    """The configured relays, which of them answer, and where they stand.
 
-    With several, each is dialed every few seconds; when none answers, all count as healthy. `reactor`
-    provides IReactorTime and IReactorPluggableNameResolver.
+    With several, each is dialed every few seconds; when none answers, all count as healthy. `places` are
+    the configured ones by relay name. `reactor` provides what Twisted's own reactors do.
     """
 
     log = Logger(namespace="rendezvous.relays")
 
-    def __init__(self, names: Sequence[str], reactor: Any) -> None:
+    def __init__(
+        self, names: Sequence[str], geography: Geography, places: Mapping[str, Place], reactor: Any
+    ) -> None:
         self._reactor = reactor
+        self._geography = geography
+        self._configured_places = places
+        self._found_places: dict[str, Place] = {}
         self._next = 0
         self._answering: set[str] = set()
         self.configured: tuple[str, ...] = ()
@@ -39,19 +46,41 @@ class RelayServers:
         """Sets the relays; all of them count as healthy until checked."""
         self.configured = tuple(names)
         self._answering = set(names)
+        self._found_places.clear()
 
     @property
     def healthy(self) -> tuple[str, ...]:
         """The relays to choose from, in the configured order."""
         return tuple(name for name in self.configured if name in self._answering) or self.configured
 
-    def pick(self) -> str:
-        """The next healthy relay, as it was configured; empty when there is none at all."""
+    def pick(self, *hosts: str) -> str:
+        """The healthy relay nearest to all of `hosts`, or the next one in turn when places are unknown.
+
+        As it was configured; empty when there is none at all.
+        """
         healthy = self.healthy
         if not healthy:
             return ""
+        nearest = self._nearest(healthy, hosts) if len(healthy) > 1 else None
+        if nearest is not None:
+            return nearest
         self._next += 1
         return healthy[self._next % len(healthy)]
+
+    def _nearest(self, healthy: Sequence[str], hosts: Sequence[str]) -> str | None:
+        ends = [place for host in hosts if (place := self._geography.place_of(host)) is not None]
+        placed = [(name, place) for name in healthy if (place := self._place_of(name)) is not None]
+        if not ends or not placed:
+            return None
+        return min(placed, key=lambda relay: sum(distance(relay[1], end) for end in ends))[0]
+
+    def _place_of(self, name: str) -> Place | None:
+        return self._configured_places.get(name) or self._found_places.get(name)
+
+    def reload_places(self) -> None:
+        """Reads the database of places again."""
+        self._geography.reload()
+        self._found_places.clear()
 
     def start(self) -> None:
         """Begins to check."""
@@ -75,6 +104,9 @@ class RelayServers:
 
     def _answered(self, protocol: Protocol, name: str) -> None:
         if protocol.transport is not None:
+            place = self._geography.place_of(source_of(protocol.transport.getPeer()).host)
+            if place is not None:
+                self._found_places[name] = place
             protocol.transport.loseConnection()
         if name in self.configured and name not in self._answering:
             self._answering.add(name)

@@ -1,6 +1,7 @@
 """How two clients are to reach each other: locally, by punching, or over which relay (docs/protocol.md)."""
 
-from ipaddress import IPv4Address, IPv4Network
+from collections.abc import Sequence
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
 
 from rendezvous.hbbs.relays import RelayServers
@@ -17,13 +18,46 @@ class Route(NamedTuple):
     relay_server: str
 
 
+class RelayNames:
+    """The names of one relay: a public one, and another for each network that reaches it otherwise.
+
+    Clients outside those networks are told the public name, which is empty where they find the relay by
+    themselves, on the ID server's host.
+    """
+
+    def __init__(self, names: Sequence[tuple[IPv4Network | IPv6Network, str]], public: str) -> None:
+        self._names = names
+        self._public = public
+        self._ours = {name for _, name in names} | {public, ""}
+
+    def name_for(self, host: str) -> str | None:
+        """The relay's name inside the network of `host`; None when there is none for it."""
+        if not self._names:
+            return None
+        address = ip_address(host)
+        return next((name for network, name in self._names if address in network), None)
+
+    def translate(self, relay_server: str, host: str) -> str:
+        """`relay_server` as `host` has to call it; what is no name of this relay stays as it is."""
+        if not self._names or relay_server not in self._ours:
+            return relay_server
+        return self.name_for(host) or self._public
+
+
 class Routes:
-    """Chooses routes from the settings ``mask``, ``LOCAL_IP`` and ``ALWAYS_USE_RELAY`` and the relays."""
+    """Chooses routes from the settings ``mask``, ``LOCAL_IP``, ``relay-for`` and ``ALWAYS_USE_RELAY``."""
 
     def __init__(
-        self, relays: RelayServers, mask: IPv4Network | None, local_ip: str, *, always_use_relay: bool
+        self,
+        relays: RelayServers,
+        names: RelayNames,
+        mask: IPv4Network | None,
+        local_ip: str,
+        *,
+        always_use_relay: bool,
     ) -> None:
         self._relays = relays
+        self._names = names
         self._mask = mask
         self._local_ip = local_ip
         self.always_use_relay = always_use_relay
@@ -34,21 +68,28 @@ class Routes:
         both_inside = asker_inside and target_inside
         if target_inside and (not asker_inside or self.always_use_relay):
             relay_server = self._local_ip
+        elif self._names.name_for(asker) or self._names.name_for(target):
+            relay_server = self._names.translate("", target)
         else:
-            relay_server = self._relays.pick()
+            relay_server = self._relays.pick(asker, target)
         return Route(
             local=(asker == target or both_inside) and not over_websocket,
             must_relay=self.always_use_relay or asker_inside != target_inside,
             relay_server=relay_server,
         )
 
+    def relay_for(self, host: str, relay_server: str) -> str:
+        """`relay_server`, named by the other client, as `host` has to call it."""
+        return self._names.translate(relay_server, host)
+
     def relay_for_asker(self, asker: str, relay_server: str) -> str:
-        """`relay_server` as the host `asker` is to be told, when the target has named it."""
-        if not relay_server or self._mask is None:
-            return relay_server
-        if self._inside(asker):
-            return self._local_ip
-        return self._relays.pick() if relay_server == self._local_ip else relay_server
+        """The same for a RelayResponse, where ``mask`` counts as well."""
+        if relay_server and self._mask is not None:
+            if self._inside(asker):
+                return self._local_ip
+            if relay_server == self._local_ip:
+                return self._relays.pick(asker)
+        return self.relay_for(asker, relay_server)
 
     def _inside(self, host: str) -> bool:
         return self._mask is not None and not is_ipv6(host) and IPv4Address(host) in self._mask

@@ -1,18 +1,24 @@
 """The ID server as a service: its parts wired, its ports open."""
 
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
+from rendezvous.accepting import AcceptPolicy, Proxies
+from rendezvous.address_lists import AddressList, ListFile
 from rendezvous.admission import Admission
 from rendezvous.config import Settings
+from rendezvous.hbbs.access import Access, AnyToken, ITokenChecker
 from rendezvous.hbbs.client_settings import ClientSettings, SoftwareUpdates
 from rendezvous.hbbs.connection import Conversations
 from rendezvous.hbbs.console import HbbsCommands
 from rendezvous.hbbs.dispatch import Dispatcher, tables
 from rendezvous.hbbs.exchanges import ExchangeLimits, Exchanges
+from rendezvous.hbbs.geo import Geography
 from rendezvous.hbbs.history import AddressChanges, PunchRequests
+from rendezvous.hbbs.http_proxy import HttpProxy
 from rendezvous.hbbs.nat import NatTest
 from rendezvous.hbbs.presence import Presence
 from rendezvous.hbbs.punching import PeerKeys, Punching
@@ -20,16 +26,18 @@ from rendezvous.hbbs.registration import Registration
 from rendezvous.hbbs.relaying import Relaying
 from rendezvous.hbbs.relays import RelayServers
 from rendezvous.hbbs.request import Transport
-from rendezvous.hbbs.routes import Routes
+from rendezvous.hbbs.routes import RelayNames, Routes
 from rendezvous.hbbs.tcp import TCPFactory
+from rendezvous.hbbs.tokens import JWTChecker
 from rendezvous.hbbs.udp import DatagramSender, RendezvousDatagrams
-from rendezvous.hbbs.websocket import WebSocketFactory
+from rendezvous.hbbs.websocket import websocket_factory
 from rendezvous.identity import Identity
 from rendezvous.metrics import Drops
 from rendezvous.peers.directory import Directory
 from rendezvous.peers.limits import RegistrationLimits
-from rendezvous.peers.store import IPeerStore
+from rendezvous.peers.store import IPeerStore, Stored
 from rendezvous.sockets import TCPListener, UDPListener, listen_tcp, listen_udp
+from rendezvous.text_console import Console
 
 
 class HbbsService(MultiService):
@@ -40,12 +48,71 @@ class HbbsService(MultiService):
     """
 
     def __init__(
-        self, settings: Settings, identity: Identity, store: IPeerStore, drops: Drops, reactor: Any
+        self, settings: Settings, identity: Identity, store: IPeerStore, stored: Stored, drops: Drops, reactor: Any
     ) -> None:
         super().__init__()
-        self.directory = Directory(store, reactor, max_lookups=settings.max_lookups, max_writes=settings.max_writes)
-        self.relays = RelayServers(settings.relay_servers, reactor)
-        routes = Routes(self.relays, settings.mask, settings.local_ip, always_use_relay=settings.always_use_relay)
+        denied = ListFile(Path(settings.data, "denylist.txt"), reactor, ids=True)
+        self.directory = Directory(
+            store,
+            reactor,
+            stored=stored.peers,
+            max_lookups=settings.max_lookups,
+            max_writes=settings.max_writes,
+        )
+        geography = Geography(Path(settings.data, settings.geoip) if settings.geoip else None)
+        self.relays = RelayServers(settings.relay_servers, geography, dict(settings.relay_places), reactor)
+        dispatcher, console = self._conversation(settings, identity, store, stored, denied.entries, drops, reactor)
+        shared = Conversations(
+            dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
+        )
+        policy = AcceptPolicy(
+            Admission(settings.max_connections, settings.max_connections_per_address),
+            denied.entries,
+            Proxies(settings.trusted_proxies, settings.proxy_protocol),
+            drops,
+            reactor,
+            settings.first_frame_timeout,
+        )
+        self._listen_udp(settings, dispatcher, denied.entries, drops, reactor)
+        main = TCPFactory(
+            policy,
+            shared,
+            Transport.TCP,
+            settings.max_frame,
+            max_sealed_frame=settings.max_api_message if settings.api_server else 0,
+            signing_key=identity.signing_key,
+        )
+        second = TCPFactory(
+            policy,
+            shared,
+            Transport.NAT_PORT,
+            settings.max_frame,
+            console=console if settings.trusts_loopback else None,
+        )
+        websocket = websocket_factory(policy, shared, settings.max_frame)
+        for port, factory in (
+            (settings.port, main),
+            (settings.nat_port, second),
+            (settings.websocket_port, websocket),
+        ):
+            self.addService(TCPListener(reactor, listen_tcp(settings.bind, port, "port"), factory))
+        self.addService(denied)
+
+    def _conversation(
+        self,
+        settings: Settings,
+        identity: Identity,
+        store: IPeerStore,
+        stored: Stored,
+        denied: AddressList,
+        drops: Drops,
+        reactor: Any,
+    ) -> tuple[Dispatcher, Console]:
+        """What is spoken, and the console that looks into it."""
+        names = RelayNames(settings.relay_for, next(iter(settings.relay_servers), ""))
+        routes = Routes(
+            self.relays, names, settings.mask, settings.local_ip, always_use_relay=settings.always_use_relay
+        )
         exchange_limits = ExchangeLimits(
             settings.max_exchanges,
             settings.max_exchanges_per_address,
@@ -60,47 +127,34 @@ class HbbsService(MultiService):
             settings.max_tracked,
         )
         changes, punch_requests = AddressChanges(settings.max_tracked), PunchRequests()
-        client_settings = ClientSettings(
-            settings.serial, settings.rendezvous_servers, from_loopback=settings.consoles
-        )
+        told = max((settings.serial, settings.rendezvous_servers), (stored.serial, stored.rendezvous_servers))
+        client_settings = ClientSettings(*told, store, from_loopback=settings.trusts_loopback)
+        tokens: ITokenChecker = AnyToken()
+        if settings.must_login:
+            tokens = JWTChecker.from_file(Path(settings.data, settings.token_secret))
+        access = Access(denied, tokens, self.directory, settings.max_peers, known_only=settings.known_only)
         peer_keys = PeerKeys(identity.signing_key)
         dispatcher = Dispatcher(
             tables(
-                Registration(self.directory, limits, changes, client_settings, settings.keep_alive),
-                Punching(self.directory, exchanges, routes, identity, peer_keys, punch_requests),
-                Relaying(self.directory, exchanges, routes, peer_keys),
+                Registration(self.directory, limits, changes, client_settings, access, settings.keep_alive),
+                Punching(self.directory, exchanges, routes, identity, peer_keys, punch_requests, access),
+                Relaying(self.directory, exchanges, routes, peer_keys, access),
                 NatTest(client_settings),
                 Presence(self.directory),
                 client_settings,
                 SoftwareUpdates(settings.software_url, settings.max_tracked),
+                HttpProxy(settings.api_server, reactor, settings.api_timeout, settings.max_api_message),
             ),
             drops,
         )
-        shared = Conversations(
-            dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
-        )
-        admission = Admission(settings.max_connections, settings.max_connections_per_address)
         commands = HbbsCommands(self.relays, routes, limits, changes, punch_requests, reactor.seconds)
-        console = commands.console() if settings.consoles else None
+        return dispatcher, commands.console()
 
-        self._listen_udp(settings, dispatcher, drops, reactor)
-        for port, factory in (
-            (
-                settings.port,
-                TCPFactory(shared, admission, Transport.TCP, settings.max_frame, signing_key=identity.signing_key),
-            ),
-            (
-                settings.nat_port,
-                TCPFactory(shared, admission, Transport.NAT_PORT, settings.max_frame, console=console),
-            ),
-            (settings.websocket_port, WebSocketFactory(shared, admission, settings.max_frame)),
-        ):
-            sockets = listen_tcp(settings.bind, port, "port")
-            self.addService(TCPListener(reactor, sockets, factory))
-
-    def _listen_udp(self, settings: Settings, dispatcher: Dispatcher, drops: Drops, reactor: Any) -> None:
+    def _listen_udp(
+        self, settings: Settings, dispatcher: Dispatcher, denied: AddressList, drops: Drops, reactor: Any
+    ) -> None:
         sockets = listen_udp(settings.bind, settings.port, "port", settings.rmem)
-        protocols = {sock.family: RendezvousDatagrams(dispatcher, drops, reactor) for sock in sockets}
+        protocols = {sock.family: RendezvousDatagrams(dispatcher, denied, drops, reactor) for sock in sockets}
         self.directory.send_datagram = DatagramSender(protocols).send
         self.addService(UDPListener(reactor, sockets, list(protocols.values())))
 

@@ -3,62 +3,47 @@
 from collections.abc import Callable, Sequence
 
 from nacl.signing import SigningKey
-from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.interfaces import IDelayedCall, IPushProducer
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from rendezvous.admission import Admission, Refused, source_of
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy
+from rendezvous.admission import Refused
 from rendezvous.hbbs.connection import Connection, Conversations
 from rendezvous.hbbs.request import Transport
 from rendezvous.sockets import IStreamTransport
-from rendezvous.text_console import Console, TextOrFrames
-from rendezvous.wire.address import is_loopback
+from rendezvous.text_console import Console
+from rendezvous.wire.address import Address
 from rendezvous.wire.framing import FrameDecoder, FrameTooLong, encode_frame
 from rendezvous.wire.messages import encode
 from rendezvous.wire.secure import KeyExchangeFailed, KeyExchangeOffer, SecretStream, UnsealFailed
 
 
-class TCPFactory(ServerFactory):
-    """Accepts clients on P or P-1.
-
-    `signing_key` makes P offer a key exchange; `console` answers commands from loopback on P-1.
-    """
-
-    noisy = False
+class TCPFactory(AcceptingFactory):
+    """Accepts clients on P or P-1. `signing_key` makes P offer a key exchange; frames may be longer then."""
 
     def __init__(
         self,
+        policy: AcceptPolicy,
         shared: Conversations,
-        admission: Admission,
         transport: Transport,
         max_frame: int,
         *,
+        max_sealed_frame: int = 0,
         signing_key: SigningKey | None = None,
         console: Console | None = None,
     ) -> None:
+        super().__init__(policy, transport.value, console)
         self.shared = shared
-        self.admission = admission
         self.kind = transport
         self.max_frame = max_frame
+        self.max_sealed_frame = max(max_frame, max_sealed_frame)
         self.signing_key = signing_key
-        self._console = console
 
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """A conversation, a console, or nothing when there are too many connections."""
-        source = source_of(addr)
-        if self._console is not None and is_loopback(source.host):
-            return TextOrFrames(self._console, lambda: self._admitted(addr), self.shared.clock)
-        return self._admitted(addr)
-
-    def _admitted(self, addr: IAddress | None) -> Protocol | None:
-        source = source_of(addr)
-        try:
-            self.admission.admit(source.host)
-        except Refused as refused:
-            self.shared.drops.count(self.kind.value, str(refused))
-            return None
-        return FramedConversation(self)
+    def accepted(self, source: Address) -> Protocol:
+        """See AcceptingFactory."""
+        return FramedConversation(self, source)
 
 
 @implementer(IPushProducer)
@@ -68,8 +53,9 @@ class FramedConversation(Protocol):
     transport: IStreamTransport
     factory: TCPFactory
 
-    def __init__(self, factory: TCPFactory) -> None:
+    def __init__(self, factory: TCPFactory, source: Address) -> None:
         self.factory = factory
+        self._source = source
         self._decoder = FrameDecoder(factory.max_frame)
         self._offer: KeyExchangeOffer | None = None
         self._offering: IDelayedCall | None = None
@@ -79,7 +65,6 @@ class FramedConversation(Protocol):
 
     def connectionMade(self) -> None:
         """Begins the conversation; a key exchange is offered once what came with the connection is read."""
-        self._source = source_of(self.transport.getPeer())
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self.connection = Connection(self.factory.shared, self, self._source, self.factory.kind)
@@ -122,8 +107,13 @@ class FramedConversation(Protocol):
         """The conversation is over."""
         self._closing = True
         self._withdraw_offer()
-        self.factory.admission.release(self._source.host)
+        self.factory.policy.release(self._source.host)
         self.connection.connection_lost()
+
+    @property
+    def sealed(self) -> bool:
+        """See Link."""
+        return self._stream is not None
 
     # Link ----------------------------------------------------------------------------------------
 
@@ -150,6 +140,7 @@ class FramedConversation(Protocol):
             self._stream = self._offer.accept(keys)
         except KeyExchangeFailed:
             raise Refused("key_exchange_failed") from None
+        self._decoder.max_length = self.factory.max_sealed_frame
 
     # Producer: a client that does not read its answers is not read from either ---------------------
 

@@ -1,6 +1,6 @@
 """UDP port P: one message a datagram, answered to its source and nowhere else."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from socket import AF_INET, AF_INET6, AddressFamily
 from typing import Any
 
@@ -23,8 +23,9 @@ class RendezvousDatagrams(DatagramProtocol):
     noisy = False
     transport: IUDPTransport | None
 
-    def __init__(self, dispatcher: Dispatcher, drops: Drops, clock: IReactorTime) -> None:
+    def __init__(self, dispatcher: Dispatcher, denied: Container[str], drops: Drops, clock: IReactorTime) -> None:
         self._dispatcher = dispatcher
+        self._denied = denied
         self._drops = drops
         self._clock = clock
 
@@ -36,6 +37,9 @@ class RendezvousDatagrams(DatagramProtocol):
             self._drops.count(Transport.UDP.value, "malformed")
             return
         source = Address(plain_host(addr[0]), addr[1])
+        if source.host in self._denied:
+            self._drops.count(Transport.UDP.value, "denied")
+            return
         request = Request(message, source, Transport.UDP, self._clock.seconds())
         answer = self._dispatcher.dispatch(kind, request)
         answer.addCallbacks(self._answer, self._refused, callbackArgs=(addr,))

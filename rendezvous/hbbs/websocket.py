@@ -2,60 +2,41 @@
 
 from collections.abc import Sequence
 
-from twisted.internet.interfaces import IAddress, IPushProducer
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.interfaces import IPushProducer
 from zope.interface import implementer
 
-from rendezvous.admission import Admission, Refused, source_of
+from rendezvous.accepting import AcceptPolicy
+from rendezvous.admission import Refused
 from rendezvous.hbbs.connection import Connection, Conversations
 from rendezvous.hbbs.request import Transport
-from rendezvous.websocket import WebSocket
+from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
 
 
-class WebSocketFactory(ServerFactory):
+def websocket_factory(policy: AcceptPolicy, shared: Conversations, max_message: int) -> WebSocketFactory:
     """Accepts clients on P+2."""
-
-    noisy = False
-
-    def __init__(self, shared: Conversations, admission: Admission, max_message: int) -> None:
-        self._shared = shared
-        self._admission = admission
-        self._max_message = max_message
-
-    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
-        """A conversation, or nothing when there are too many connections."""
-        source = source_of(addr)
-        try:
-            self._admission.admit(source.host)
-        except Refused as refused:
-            self._refuse(str(refused))
-            return None
-        websocket = WebSocket(self._max_message, lambda: self._refuse("malformed_websocket"))
-        websocket.receiver = MessageConversation(websocket, self._shared, self._admission, source)
-        return websocket
-
-    def _refuse(self, reason: str) -> None:
-        self._shared.drops.count(Transport.WEBSOCKET.value, reason)
+    return WebSocketFactory(
+        policy,
+        Transport.WEBSOCKET.value,
+        max_message,
+        lambda websocket, source: MessageConversation(websocket, shared, source),
+    )
 
 
 @implementer(IPushProducer)
 class MessageConversation:
     """A Connection's link over WebSocket."""
 
-    def __init__(self, websocket: WebSocket, shared: Conversations, admission: Admission, source: Address) -> None:
+    sealed = False
+
+    def __init__(self, websocket: WebSocket, shared: Conversations, source: Address) -> None:
         self._websocket = websocket
-        self._admission = admission
-        self._source = source
         self._closing = False
         self._connection = Connection(shared, self, source, Transport.WEBSOCKET)
         self.clogged = False
+        websocket.transport.registerProducer(self, True)
 
     # MessageReceiver -------------------------------------------------------------------------------
-
-    def opened(self) -> None:
-        """Notices from now on when the client takes nothing."""
-        self._websocket.transport.registerProducer(self, True)
 
     def message_received(self, payload: bytes) -> None:
         """Passes it on."""
@@ -64,7 +45,6 @@ class MessageConversation:
     def closed(self) -> None:
         """The conversation is over."""
         self._closing = True
-        self._admission.release(self._source.host)
         self._connection.connection_lost()
 
     # Link ------------------------------------------------------------------------------------------

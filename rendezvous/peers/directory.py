@@ -55,13 +55,21 @@ class Directory:
     """Who is known and who is reachable."""
 
     def __init__(
-        self, store: IPeerStore, clock: IReactorTime, *, max_lookups: int = 20000, max_writes: int = 100000
+        self,
+        store: IPeerStore,
+        clock: IReactorTime,
+        *,
+        stored: int = 0,
+        max_lookups: int = 20000,
+        max_writes: int = 100000,
     ) -> None:
         self._store = store
         self._clock = clock
         self._peers: dict[str, Peer] = {}
         self._lookups = Lookups(store, clock, max_lookups)
         self._commits = Commits(store, max_writes)
+        self.stored = stored
+        """How many peers the store holds."""
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
         self.send_datagram: Callable[[bytes, Address], None] = lambda payload, address: None
@@ -135,7 +143,10 @@ class Directory:
         return True
 
     def save(self, id: str, uuid: bytes, pk: bytes, host: str) -> "Deferred[Peer]":
-        """Stores a new or changed registration; fires with the peer when it is on disk."""
+        """Stores a new or changed registration; fires with the peer when it is on disk.
+
+        The peer has another uuid than asked for when somebody else got the id a moment before.
+        """
         record = PeerRecord(id, uuid, pk, host)
         return self._commits.save(record).addCallback(self._saved, record)
 
@@ -143,6 +154,7 @@ class Directory:
         peer = self._peers.get(record.id)
         if peer is None:
             peer = self._peers[record.id] = Peer(record)
+            self.stored += 1
         elif peer.uuid == record.uuid:
             peer.pk, peer.host = record.pk, record.host
         return peer

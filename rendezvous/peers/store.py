@@ -15,6 +15,8 @@ from zope.interface import Interface, implementer
 from rendezvous.wire.address import is_ipv6, plain_host
 
 _COLUMNS = {"guid", "id", "uuid", "pk", "created_at", "user", "status", "note", "info"}
+_SCHEMA = ("v1.sql", "upgrade-to-v2.sql")
+"""Each leaves what it finds done alone."""
 _BUSY = 5.0
 """Seconds to wait for another process that has the database locked."""
 
@@ -45,6 +47,9 @@ class IPeerStore(Interface):
 
         Fires False, and changes nothing, when there is no such record, or `new_id` belongs to another uuid.
         """
+
+    def save_client_settings(serial: int, rendezvous_servers: Sequence[str]) -> "Deferred[None]":
+        """Stores what clients are told, unless something with a higher serial is stored."""
 
     def close() -> "Deferred[None]":
         """Fires when everything is written and closed."""
@@ -87,14 +92,28 @@ class SQLitePeerStore:
         renamed: Deferred[bool] = self._pool.runInteraction(_rename, old_id, new_id, uuid)
         return renamed
 
+    def save_client_settings(self, serial: int, rendezvous_servers: Sequence[str]) -> "Deferred[None]":
+        """See IPeerStore."""
+        servers = json.dumps(list(rendezvous_servers))
+        saved: Deferred[None] = self._pool.runInteraction(_save_client_settings, serial, servers)
+        return saved
+
     def close(self) -> "Deferred[None]":
         """See IPeerStore; what was asked for before is done first, since there is one thread."""
         done: Deferred[None] = self._pool.runInteraction(lambda _: None)
         return done.addBoth(lambda _: self._pool.close())
 
 
-def prepare(path: Path) -> int:
-    """Makes the database at `path` ready, or makes a new one; returns how many peers it holds.
+class Stored(NamedTuple):
+    """What a database held at start: the number of peers, and what clients were told last."""
+
+    peers: int
+    serial: int
+    rendezvous_servers: tuple[str, ...]
+
+
+def prepare(path: Path) -> Stored:
+    """Makes the database at `path` ready, or makes a new one; returns what it holds.
 
     Blocks: it is for the time before the reactor runs. Replaces nothing that is there. Raises StoreError.
     """
@@ -103,7 +122,7 @@ def prepare(path: Path) -> int:
     try:
         connection = sqlite3.connect(path, timeout=_BUSY)
         try:
-            return _prepare(connection, path)
+            return _prepare(connection)
         finally:
             connection.close()
     except sqlite3.Error as error:
@@ -113,20 +132,22 @@ def prepare(path: Path) -> int:
         ) from None
 
 
-def _prepare(connection: sqlite3.Connection, path: Path) -> int:
+def _prepare(connection: sqlite3.Connection) -> Stored:
     found = connection.execute("pragma quick_check(1)").fetchone()[0]
     if found != "ok":
         raise sqlite3.DatabaseError(f"it is damaged ({found})")
     _configure(connection)
-    connection.executescript(files("rendezvous.peers").joinpath("schema/v1.sql").read_text("utf-8"))
+    for script in _SCHEMA:
+        connection.executescript(files("rendezvous.peers").joinpath("schema", script).read_text("utf-8"))
     columns = {row[1] for row in connection.execute("pragma table_info(peer)")}
     if not columns >= _COLUMNS:
         missing = ", ".join(sorted(_COLUMNS - columns))
         raise sqlite3.DatabaseError(f"its peer table lacks {missing}")
     connection.execute("begin immediate")
     connection.rollback()
-    count: int = connection.execute("select count(*) from peer").fetchone()[0]
-    return count
+    peers = connection.execute("select count(*) from peer").fetchone()[0]
+    told = connection.execute("select serial, rendezvous_servers from client_settings").fetchone()
+    return Stored(peers, told[0], tuple(json.loads(told[1]))) if told else Stored(peers, 0, ())
 
 
 def _configure(connection: sqlite3.Connection) -> None:
@@ -165,6 +186,15 @@ def _rename(transaction: Transaction, old_id: str, new_id: str, uuid: bytes) -> 
     transaction.execute("delete from peer where id = ?", (new_id,))
     transaction.execute("update peer set id = ? where id = ?", (new_id, old_id))
     return True
+
+
+def _save_client_settings(transaction: Transaction, serial: int, servers: str) -> None:
+    transaction.execute(
+        "insert into client_settings values (1, ?, ?) on conflict (only_row) do update set"
+        " serial = excluded.serial, rendezvous_servers = excluded.rendezvous_servers"
+        " where excluded.serial > serial",
+        (serial, servers),
+    )
 
 
 def _info(host: str) -> str:

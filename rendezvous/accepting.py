@@ -1,0 +1,174 @@
+"""Accepting TCP connections: whose they are, and whether there may be one more.
+
+An address is what the socket says, unless it belongs to a proxy that the administrator trusts: one that
+sends PROXY protocol must send it, one that speaks WebSocket may name the client in a header.
+"""
+
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_address
+
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+
+from rendezvous.admission import Admission, Refused
+from rendezvous.metrics import Drops
+from rendezvous.sockets import hand_over
+from rendezvous.text_console import Console, TextOrFrames
+from rendezvous.wire.address import Address, is_loopback, plain_host
+from rendezvous.wire.proxy_protocol import MalformedProxyHeader, parse_proxy_header
+
+
+class Networks:
+    """A set of IP networks that tells whether a host is in one."""
+
+    def __init__(self, networks: Iterable[IPv4Network | IPv6Network]) -> None:
+        self._networks = tuple(networks)
+
+    def __contains__(self, host: str) -> bool:
+        if not self._networks:
+            return False
+        address = ip_address(host)
+        return any(address in network for network in self._networks)
+
+
+class Proxies:
+    """The proxies that are believed: `forwarding` ones by HTTP headers, `speaking` ones by PROXY protocol."""
+
+    def __init__(
+        self,
+        forwarding: Iterable[IPv4Network | IPv6Network] = (),
+        speaking: Iterable[IPv4Network | IPv6Network] = (),
+    ) -> None:
+        self.forwarding = Networks(forwarding)
+        self.speaking = Networks(speaking)
+
+    def client_of(self, source: Address, forwarded_for: Iterable[str], real_ip: str | None) -> Address:
+        """Who is behind a WebSocket connection from `source` that came with these headers.
+
+        Of X-Forwarded-For counts the last address that is no trusted proxy itself: those before it are
+        the client's own words. The port is the connection's, which keeps clients of one address apart.
+        """
+        if source.host not in self.forwarding:
+            return source
+        named = [word.strip() for line in forwarded_for for word in line.split(",")] or [real_ip or ""]
+        for word in reversed(named):
+            try:
+                host = plain_host(word)
+            except ValueError:
+                return source
+            if host not in self.forwarding:
+                return Address(host, source.port)
+        return source
+
+
+@dataclass(frozen=True)
+class AcceptPolicy:
+    """Who may connect to a server: those not in `denied`, as far as `admission` allows.
+
+    `header_timeout` is how many seconds a proxy, or a WebSocket client, has to say who it is.
+    """
+
+    admission: Admission
+    denied: Container[str]
+    proxies: Proxies
+    drops: Drops
+    clock: IReactorTime
+    header_timeout: float
+
+    def admit(self, host: str) -> None:
+        """Counts a connection of `host`. Raises Refused. A proxy's own connections count only in all."""
+        if host in self.denied:
+            raise Refused("denied")
+        self.admission.admit(host, many=host in self.proxies.forwarding)
+
+    def release(self, host: str) -> None:
+        """A connection that was admitted for `host` has ended."""
+        self.admission.release(host)
+
+
+class AcceptingFactory(ServerFactory):
+    """Makes a protocol for each accepted connection, with the address of the client that it belongs to.
+
+    `place` is where refusals are counted; `console` answers commands from loopback.
+    """
+
+    noisy = False
+
+    def __init__(self, policy: AcceptPolicy, place: str, console: Console | None = None) -> None:
+        self.policy = policy
+        self.place = place
+        self._console = console
+
+    def accepted(self, source: Address) -> Protocol:
+        """The protocol for an admitted connection; it releases `source.host` when it is lost."""
+        raise NotImplementedError
+
+    def admitted(self, source: Address) -> Protocol | None:
+        """The protocol for a client at `source`, or None, counted, when it may not connect."""
+        try:
+            self.policy.admit(source.host)
+        except Refused as refused:
+            self.drop(str(refused))
+            return None
+        return self.accepted(source)
+
+    def drop(self, reason: str) -> None:
+        """Counts a refusal."""
+        self.policy.drops.count(self.place, reason)
+
+    def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
+        """See ServerFactory."""
+        source = source_of(addr)
+        if source.host in self.policy.proxies.speaking:
+            return _ProxyHeader(self, source)
+        if self._console is not None and is_loopback(source.host):
+            return TextOrFrames(self._console, lambda: self.admitted(source), self.policy.clock)
+        return self.admitted(source)
+
+
+class _ProxyHeader(Protocol):
+    """Waits for the PROXY protocol header, then hands over."""
+
+    transport: Connection
+
+    def __init__(self, factory: AcceptingFactory, source: Address) -> None:
+        self._accepting = factory
+        self._source = source
+        self._received = b""
+        policy = factory.policy
+        self._timer = policy.clock.callLater(policy.header_timeout, self._refuse, "no_proxy_header")
+
+    def dataReceived(self, data: bytes) -> None:
+        """Hands over once the header is whole."""
+        self._received += data
+        try:
+            parsed = parse_proxy_header(self._received)
+        except MalformedProxyHeader:
+            self._refuse("no_proxy_header")
+            return
+        if parsed is not None:
+            self._decided()
+            client, length = parsed
+            protocol = self._accepting.admitted(client or self._source)
+            hand_over(self.transport, protocol, self._received[length:])
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """Forgets the timer."""
+        self._decided()
+
+    def _refuse(self, reason: str) -> None:
+        self._decided()
+        self._accepting.drop(reason)
+        self.transport.abortConnection()
+
+    def _decided(self) -> None:
+        if self._timer.active():
+            self._timer.cancel()
+
+
+def source_of(peer: IAddress | None) -> Address:
+    """The numeric address of a Twisted transport's peer, in its one spelling."""
+    return Address(plain_host(peer.host), peer.port)  # type: ignore[union-attr]
