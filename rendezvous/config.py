@@ -140,7 +140,7 @@ class Settings:
     )
     keep_alive: int = _setting(
         "60",
-        integer(2, 3600, " seconds"),
+        integer(1, 3600, " seconds"),
         "how long a TCP or WebSocket registration may be silent, in seconds",
         servers="hbbs",
     )

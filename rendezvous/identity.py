@@ -38,16 +38,17 @@ class Identity:
         return ":".join(digest[i : i + 4] for i in range(0, 16, 4))
 
 
-def load_identity(key: str, folder: Path, *, wait: bool = False) -> Identity:
+def load_identity(key: str, folder: Path, *, signs: bool) -> Identity:
     """The identity that the setting ``key`` means, with the key files in `folder`.
 
-    `wait` gives an ID server that is just starting a moment to make the files. Raises ConfigError.
+    A server that `signs` needs a pair also when it asks clients for no key. A relay does not sign, and
+    gives an ID server that is just starting a moment to make the files. Raises ConfigError.
     """
     if key in ("-", "_"):
-        pair = load_or_generate(folder, wait=wait)
+        pair = load_or_generate(folder, wait=not signs)
         return Identity(pair, encode_public(pair))
     if not key:
-        return Identity(load_or_generate(folder, wait=wait), "")
+        return Identity(load_or_generate(folder) if signs else None, "")
     secret = _decode(key, 64)
     if secret is not None:
         pair = _pair_from(secret, "key: the secret key given")

@@ -115,7 +115,7 @@ def makeService(options: _ServerOptions) -> IService:
 def _compose(settings: Settings, reactor: Any) -> IService:
     if settings.mask is not None and not settings.local_ip:
         settings = replace(settings, local_ip=own_address_in(settings.mask))
-    identity = load_identity(settings.key, Path(settings.data), wait=not settings.has_hbbs)
+    identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
     services = MultiService()
     peers: int | None = None

@@ -178,4 +178,4 @@ class WebSocket(Protocol):
     def _flush(self) -> None:
         data = self._websocket.data_to_send()
         if data:
-            self.transport.writeSequence(part for part in data if part)
+            self.transport.writeSequence([part for part in data if part])

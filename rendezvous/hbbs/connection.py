@@ -110,7 +110,7 @@ class Connection:
     def _close(self) -> None:
         if not self._closing:
             self._closing = True
-            self._timer.reset(LINGER)
+            self._arm(LINGER)
             self._link.close()
 
     def connection_lost(self) -> None:
@@ -167,7 +167,7 @@ class Connection:
         """Keeps the connection, with heartbeats, until the client falls silent."""
         if not self._held and not self._closing:
             self._held = True
-            self._timer.reset(self._shared.keep_alive / 2)
+            self._arm(self._shared.keep_alive / 2)
 
     @property
     def sealed(self) -> bool:
@@ -204,4 +204,11 @@ class Connection:
             if wait <= 0 and not self._outstanding:
                 self.refuse("silent")
                 return
-        self._timer = self._shared.clock.callLater(max(wait, 1.0), self._silent)
+        self._arm(max(wait, 0.1))
+
+    def _arm(self, seconds: float) -> None:
+        """Runs _silent after `seconds`, and not before."""
+        if self._timer.active():
+            self._timer.reset(seconds)
+        else:
+            self._timer = self._shared.clock.callLater(seconds, self._silent)

@@ -1,0 +1,1 @@
+"""Clients that speak the rendezvous protocol over plain sockets, written from the protocol alone."""

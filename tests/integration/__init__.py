@@ -1,0 +1,1 @@
+"""A real server process, and clients that know nothing of its code."""
