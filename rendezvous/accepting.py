@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from rendezvous.admission import Admission, Refused
 from rendezvous.metrics import Drops
 from rendezvous.sockets import hand_over
-from rendezvous.text_console import Console, TextOrFrames
+from rendezvous.text_console import Console, TextOrFrames, looks_framed
 from rendezvous.wire.address import Address, is_loopback, plain_host
 from rendezvous.wire.proxy_protocol import MalformedProxyHeader, parse_proxy_header
 
@@ -84,6 +84,10 @@ class AcceptPolicy:
             raise Refused("denied")
         self.admission.admit(host, many=host in self.proxies.forwarding)
 
+    def has_room(self, host: str) -> bool:
+        """Whether `admit` would let `host` in."""
+        return host not in self.denied and self.admission.has_room(host)
+
     def release(self, host: str) -> None:
         """A connection that was admitted for `host` has ended."""
         self.admission.release(host)
@@ -114,6 +118,12 @@ class AcceptingFactory(ServerFactory):
             self.drop(str(refused))
             return None
         return self.accepted(source)
+
+    def is_client(self, source: Address, data: bytes) -> bool:
+        """Whether a connection from `source` that begins with `data` is a client's: no proxy's, no console's."""
+        if source.host in self.policy.proxies.speaking:
+            return False
+        return self._console is None or not is_loopback(source.host) or looks_framed(data)
 
     def drop(self, reason: str) -> None:
         """Counts a refusal."""

@@ -25,6 +25,10 @@ class Admission:
         self.connections += 1
         self._by_host[host] += 1
 
+    def has_room(self, host: str) -> bool:
+        """Whether one more connection from `host` is below the limits."""
+        return self.connections < self._max_connections and self._by_host.get(host, 0) < self._max_per_address
+
     def release(self, host: str) -> None:
         """A connection from `host` that was admitted has ended."""
         self.connections -= 1

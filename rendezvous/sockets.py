@@ -10,12 +10,13 @@ from ipaddress import ip_address
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IReactorSocket, ITCPTransport
-from twisted.internet.protocol import DatagramProtocol, Protocol, ServerFactory
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.tcp import Connection
 
 from rendezvous.config_values import ConfigError
 
 _BACKLOG = 1024
+_SO_RCVBUFFORCE = 33
 _UDP_BUFFER = 8 << 20
 """Bytes asked for when the setting is 0; the kernel gives what it allows."""
 
@@ -29,8 +30,15 @@ def listen_udp(bind: str, port: int, what: str, receive_buffer: int) -> list[soc
     """UDP sockets on `port`, one for each address family, with `receive_buffer` bytes (0: plenty)."""
     sockets = [_listen(family, host, port, socket.SOCK_DGRAM, what) for family, host in _families(bind)]
     for sock in sockets:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer or _UDP_BUFFER)
+        _set_receive_buffer(sock, receive_buffer or _UDP_BUFFER)
     return sockets
+
+
+def _set_receive_buffer(sock: socket.socket, size: int) -> None:
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except OSError:  # only root may exceed net.core.rmem_max
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def _families(bind: str) -> list[tuple[int, str]]:
@@ -113,34 +121,6 @@ class TCPListener(Service):
 
     def stopService(self) -> None:
         """Stops accepting; connections go on until their own service ends them."""
-        super().stopService()
-        for port in self._ports:
-            port.stopListening()
-        self._ports = []
-
-
-class UDPListener(Service):
-    """Receives on sockets that are already bound while the service runs; a protocol for each socket."""
-
-    def __init__(
-        self, reactor: IReactorSocket, sockets: list[socket.socket], protocols: list[DatagramProtocol]
-    ) -> None:
-        self._reactor = reactor
-        self._sockets = sockets
-        self._protocols = protocols
-        self._ports: list[IListeningPort] = []
-
-    def startService(self) -> None:
-        """Begins to receive."""
-        super().startService()
-        for sock, protocol in zip(self._sockets, self._protocols, strict=True):
-            port = self._reactor.adoptDatagramPort(sock.fileno(), sock.family, protocol, maxPacketSize=65536)
-            self._ports.append(port)
-            sock.close()
-        self._sockets = []
-
-    def stopService(self) -> None:
-        """Stops receiving."""
         super().stopService()
         for port in self._ports:
             port.stopListening()

@@ -22,6 +22,11 @@ _SILENCE = 0.2
 _TEXT = frozenset(b"\t\n\r" + bytes(range(0x20, 0x7F)))
 
 
+def looks_framed(data: bytes) -> bool:
+    """Whether `data`, the first bytes of a connection, tell frames from a command."""
+    return not _TEXT.issuperset(data[:_TOLD_BY])
+
+
 class Command(NamedTuple):
     """One console command: `run` takes the words behind the name and returns the answer."""
 
@@ -72,7 +77,7 @@ class TextOrFrames(Protocol):
     def dataReceived(self, data: bytes) -> None:
         """Decides as soon as the bytes allow it."""
         self._received += data
-        if not _TEXT.issuperset(self._received[:_TOLD_BY]):
+        if looks_framed(self._received):
             self._hand_over()
         elif b"\n" in self._received or len(self._received) > _LONGEST_COMMAND:
             self._answer()

@@ -23,8 +23,6 @@ from rendezvous.wire.messages import MalformedMessage, decode, encode
 
 MAX_OUTSTANDING = 8
 """Requests of one connection that may wait for their answers."""
-LINGER = 10.0
-"""Seconds that a client has to take its last answer."""
 
 
 class Link(Interface):
@@ -97,10 +95,17 @@ class Connection:
             self.refuse("too_many_requests")
             return
         request = Request(message, self.source, self._transport, self._heard, self)
-        answer = self._shared.dispatcher.dispatch(kind, request)
-        self._outstanding.add(answer)
         closes = self._shared.dispatcher.closes(kind, self._transport)
-        answer.addCallbacks(self._answer, self._refused, callbackArgs=(answer, closes), errbackArgs=(answer,))
+        try:
+            answer = self._shared.dispatcher.dispatch(kind, request)
+        except Refused:
+            self._refused()
+            return
+        if isinstance(answer, Deferred):
+            self._outstanding.add(answer)
+            answer.addCallbacks(self._answered, self._failed, callbackArgs=(answer, closes), errbackArgs=(answer,))
+        else:
+            self._answer(answer, closes)
 
     def refuse(self, reason: str) -> None:
         """Counts what is wrong with this client and closes."""
@@ -110,7 +115,6 @@ class Connection:
     def _close(self) -> None:
         if not self._closing:
             self._closing = True
-            self._arm(LINGER)
             self._link.close()
 
     def connection_lost(self) -> None:
@@ -126,8 +130,16 @@ class Connection:
 
     # Out -----------------------------------------------------------------------------------------
 
-    def _answer(self, replies: Replies, answer: "Deferred[Replies]", closes: bool) -> None:
+    def _answered(self, replies: Replies, answer: "Deferred[Replies]", closes: bool) -> None:
         self._outstanding.discard(answer)
+        self._answer(replies, closes)
+
+    def _failed(self, reason: Failure, answer: "Deferred[Replies]") -> None:
+        reason.trap(Refused)
+        self._outstanding.discard(answer)
+        self._refused()
+
+    def _answer(self, replies: Replies, closes: bool) -> None:
         if self.lost:
             return
         for reply in replies:
@@ -135,9 +147,7 @@ class Connection:
         if closes and not self._held:
             self._close()
 
-    def _refused(self, reason: Failure, answer: "Deferred[Replies]") -> None:
-        reason.trap(Refused)
-        self._outstanding.discard(answer)
+    def _refused(self) -> None:
         if not self.lost and not self._held:
             self._close()
 
@@ -188,7 +198,7 @@ class Connection:
             self._shared.directory.disconnected(peer, self)
 
     def _silent(self) -> None:
-        """Closes a client that is silent for too long; twice in a keep-alive, heartbeats ask a held one."""
+        """Closes a client that is silent, or does not take its last answer, for too long; asks a held one."""
         if self._closing:
             self._link.abort()
             return

@@ -6,7 +6,7 @@ docs/protocol.md tells of each variant who sends it and what it is answered with
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -106,13 +106,16 @@ class Dispatcher:
         entry = self._tables[transport].get(kind)
         return entry is not None and entry.closes
 
-    def dispatch(self, kind: str, request: Request[Any]) -> "Deferred[Replies]":
-        """Fires with the replies. Fails with Refused, already counted, or CancelledError."""
+    def dispatch(self, kind: str, request: Request[Any]) -> Answer:
+        """The replies, or a Deferred of them. Raises Refused, or fails with it, once it is counted."""
         entry = self._tables[request.transport].get(kind)
-        if entry is None:
-            return maybeDeferred(self._refuse, Refused("not_spoken_here"), request)
-        answer: Deferred[Replies] = maybeDeferred(entry.function, request)  # type: ignore[call-overload]
-        return answer.addErrback(self._failed, request)
+        try:
+            if entry is None:
+                raise Refused("not_spoken_here")
+            answer = entry.function(request)
+        except Exception:
+            return self._failed(Failure(), request)
+        return answer.addErrback(self._failed, request) if isinstance(answer, Deferred) else answer
 
     def _failed(self, reason: Failure, request: Request[Any]) -> Replies:
         error = reason.value
@@ -125,8 +128,5 @@ class Dispatcher:
         elif not isinstance(error, Refused):
             self.log.failure("a message could not be handled", reason)
             error = Refused("internal_error")
-        return self._refuse(error, request)
-
-    def _refuse(self, refused: Refused, request: Request[Any]) -> Replies:
-        self._drops.count(request.transport.value, str(refused))
-        raise refused
+        self._drops.count(request.transport.value, str(error))
+        raise error

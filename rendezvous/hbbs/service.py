@@ -1,7 +1,7 @@
 """The ID server as a service: its parts wired, its ports open."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -10,6 +10,7 @@ from rendezvous.accepting import AcceptPolicy, Proxies
 from rendezvous.address_lists import AddressList, ListFile
 from rendezvous.admission import Admission
 from rendezvous.config import Settings
+from rendezvous.datagram_port import DatagramPort, UDPListener
 from rendezvous.hbbs.access import Access, AnyToken, ITokenChecker
 from rendezvous.hbbs.client_settings import ClientSettings, SoftwareUpdates
 from rendezvous.hbbs.connection import Conversations
@@ -17,6 +18,7 @@ from rendezvous.hbbs.console import HbbsCommands
 from rendezvous.hbbs.dispatch import Dispatcher, tables
 from rendezvous.hbbs.exchanges import ExchangeLimits, Exchanges
 from rendezvous.hbbs.geo import Geography
+from rendezvous.hbbs.heartbeat import Heartbeats
 from rendezvous.hbbs.history import AddressChanges, PunchRequests
 from rendezvous.hbbs.http_proxy import HttpProxy
 from rendezvous.hbbs.nat import NatTest
@@ -27,6 +29,7 @@ from rendezvous.hbbs.relaying import Relaying
 from rendezvous.hbbs.relays import RelayServers
 from rendezvous.hbbs.request import Transport
 from rendezvous.hbbs.routes import RelayNames, Routes
+from rendezvous.hbbs.short_requests import ShortRequestListener, ShortRequestPort
 from rendezvous.hbbs.tcp import TCPFactory
 from rendezvous.hbbs.tokens import JWTChecker
 from rendezvous.hbbs.udp import DatagramSender, RendezvousDatagrams
@@ -36,8 +39,16 @@ from rendezvous.metrics import Drops
 from rendezvous.peers.directory import Directory
 from rendezvous.peers.limits import RegistrationLimits
 from rendezvous.peers.store import IPeerStore, Stored
-from rendezvous.sockets import TCPListener, UDPListener, listen_tcp, listen_udp
+from rendezvous.sockets import TCPListener, listen_tcp, listen_udp
 from rendezvous.text_console import Console
+
+
+class _Spoken(NamedTuple):
+    """What is done with what clients and administrators say."""
+
+    dispatcher: Dispatcher
+    heartbeats: Heartbeats
+    console: Console
 
 
 class HbbsService(MultiService):
@@ -61,9 +72,9 @@ class HbbsService(MultiService):
         )
         geography = Geography(Path(settings.data, settings.geoip) if settings.geoip else None)
         self.relays = RelayServers(settings.relay_servers, geography, dict(settings.relay_places), reactor)
-        dispatcher, console = self._conversation(settings, identity, store, stored, denied.entries, drops, reactor)
+        spoken = self._spoken(settings, identity, store, stored, denied.entries, drops, reactor)
         shared = Conversations(
-            dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
+            spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
         )
         policy = AcceptPolicy(
             Admission(settings.max_connections, settings.max_connections_per_address),
@@ -73,7 +84,7 @@ class HbbsService(MultiService):
             reactor,
             settings.first_frame_timeout,
         )
-        self._listen_udp(settings, dispatcher, denied.entries, drops, reactor)
+        self._listen_udp(settings, spoken, denied.entries, drops, reactor)
         main = TCPFactory(
             policy,
             shared,
@@ -87,18 +98,17 @@ class HbbsService(MultiService):
             shared,
             Transport.NAT_PORT,
             settings.max_frame,
-            console=console if settings.trusts_loopback else None,
+            console=spoken.console if settings.trusts_loopback else None,
         )
+        for port, factory in ((settings.port, main), (settings.nat_port, second)):
+            sockets = listen_tcp(settings.bind, port, "port")
+            self.addService(ShortRequestListener([ShortRequestPort(reactor, sock, factory) for sock in sockets]))
         websocket = websocket_factory(policy, shared, settings.max_frame)
-        for port, factory in (
-            (settings.port, main),
-            (settings.nat_port, second),
-            (settings.websocket_port, websocket),
-        ):
-            self.addService(TCPListener(reactor, listen_tcp(settings.bind, port, "port"), factory))
+        sockets = listen_tcp(settings.bind, settings.websocket_port, "port")
+        self.addService(TCPListener(reactor, sockets, websocket))
         self.addService(denied)
 
-    def _conversation(
+    def _spoken(
         self,
         settings: Settings,
         identity: Identity,
@@ -107,8 +117,7 @@ class HbbsService(MultiService):
         denied: AddressList,
         drops: Drops,
         reactor: Any,
-    ) -> tuple[Dispatcher, Console]:
-        """What is spoken, and the console that looks into it."""
+    ) -> "_Spoken":
         names = RelayNames(settings.relay_for, next(iter(settings.relay_servers), ""))
         routes = Routes(
             self.relays, names, settings.mask, settings.local_ip, always_use_relay=settings.always_use_relay
@@ -148,15 +157,19 @@ class HbbsService(MultiService):
             drops,
         )
         commands = HbbsCommands(self.relays, routes, limits, changes, punch_requests, reactor.seconds)
-        return dispatcher, commands.console()
+        heartbeats = Heartbeats(self.directory, client_settings, denied)
+        return _Spoken(dispatcher, heartbeats, commands.console())
 
     def _listen_udp(
-        self, settings: Settings, dispatcher: Dispatcher, denied: AddressList, drops: Drops, reactor: Any
+        self, settings: Settings, spoken: "_Spoken", denied: AddressList, drops: Drops, reactor: Any
     ) -> None:
-        sockets = listen_udp(settings.bind, settings.port, "port", settings.rmem)
-        protocols = {sock.family: RendezvousDatagrams(dispatcher, denied, drops, reactor) for sock in sockets}
+        ports, protocols = [], {}
+        for sock in listen_udp(settings.bind, settings.port, "port", settings.rmem):
+            protocol = RendezvousDatagrams(spoken.dispatcher, spoken.heartbeats, denied, drops, reactor)
+            protocols[sock.family] = protocol
+            ports.append(DatagramPort(reactor, sock, protocol, lambda: drops.count("udp", "send_failed")))
         self.directory.send_datagram = DatagramSender(protocols).send
-        self.addService(UDPListener(reactor, sockets, list(protocols.values())))
+        self.addService(UDPListener(ports))
 
     def startService(self) -> None:
         """Begins to serve."""

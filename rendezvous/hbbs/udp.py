@@ -4,13 +4,15 @@ from collections.abc import Container, Mapping
 from socket import AF_INET, AF_INET6, AddressFamily
 from typing import Any
 
-from twisted.internet.error import MessageLengthError
-from twisted.internet.interfaces import IReactorTime, IUDPTransport
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from rendezvous.admission import Refused
+from rendezvous.datagram_port import DatagramPort
 from rendezvous.hbbs.dispatch import Dispatcher
+from rendezvous.hbbs.heartbeat import Heartbeats
 from rendezvous.hbbs.request import Replies, Request, Transport
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address, is_ipv6, plain_host
@@ -21,44 +23,56 @@ class RendezvousDatagrams(DatagramProtocol):
     """Receives on the socket of one address family."""
 
     noisy = False
-    transport: IUDPTransport | None
+    transport: DatagramPort  # type: ignore[assignment]
 
-    def __init__(self, dispatcher: Dispatcher, denied: Container[str], drops: Drops, clock: IReactorTime) -> None:
+    def __init__(
+        self,
+        dispatcher: Dispatcher,
+        heartbeats: Heartbeats,
+        denied: Container[str],
+        drops: Drops,
+        clock: IReactorTime,
+    ) -> None:
         self._dispatcher = dispatcher
+        self._heartbeats = heartbeats
         self._denied = denied
         self._drops = drops
         self._clock = clock
 
     def datagramReceived(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
-        """Decodes, dispatches, and answers."""
+        """Answers a heartbeat, or decodes, dispatches, and answers."""
+        if addr[0] in self._denied:
+            self._drops.count(Transport.UDP.value, "denied")
+            return
+        now = self._clock.seconds()
+        answer = self._heartbeats.answer(datagram, addr, now)
+        if answer is None:
+            self._dispatch(datagram, addr, now)
+        else:
+            self.transport.write(answer, addr)
+
+    def _dispatch(self, datagram: bytes, addr: tuple[Any, ...], now: float) -> None:
         try:
             kind, message = decode(datagram)
         except MalformedMessage:
             self._drops.count(Transport.UDP.value, "malformed")
             return
-        source = Address(plain_host(addr[0]), addr[1])
-        if source.host in self._denied:
-            self._drops.count(Transport.UDP.value, "denied")
+        source = Address(plain_host(addr[0]) if ":" in addr[0] else addr[0], addr[1])
+        try:
+            answer = self._dispatcher.dispatch(kind, Request(message, source, Transport.UDP, now))
+        except Refused:
             return
-        request = Request(message, source, Transport.UDP, self._clock.seconds())
-        answer = self._dispatcher.dispatch(kind, request)
-        answer.addCallbacks(self._answer, self._refused, callbackArgs=(addr,))
+        if isinstance(answer, Deferred):
+            answer.addCallbacks(self._answer, self._refused, callbackArgs=(addr,))
+        else:
+            self._answer(answer, addr)
 
     def _answer(self, replies: Replies, addr: tuple[Any, ...]) -> None:
         for reply in replies:
-            self.send(encode(reply), addr)
+            self.transport.write(encode(reply), addr)
 
     def _refused(self, reason: Failure) -> None:
         reason.trap(Refused)
-
-    def send(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
-        """Sends; what the network does not take is counted and gone, as a lost datagram would be."""
-        if self.transport is None:
-            return
-        try:
-            self.transport.write(datagram, addr)
-        except (OSError, MessageLengthError):
-            self._drops.count(Transport.UDP.value, "send_failed")
 
 
 class DatagramSender:
@@ -69,4 +83,5 @@ class DatagramSender:
 
     def send(self, datagram: bytes, address: Address) -> None:
         """Sends `datagram`; a peer of a family without a socket can't have registered."""
-        self._by_family[AF_INET6 if is_ipv6(address.host) else AF_INET].send(datagram, address)
+        protocol = self._by_family[AF_INET6 if is_ipv6(address.host) else AF_INET]
+        protocol.transport.write(datagram, address)
