@@ -4,13 +4,14 @@ import hmac
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from rendezvous.address_lists import AddressList
 from rendezvous.admission import Refused
 from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, TokenBucket
 from rendezvous.hbbr.pairing import Pairing
-from rendezvous.hbbr.session import Session, Side
+from rendezvous.hbbr.session import Session, Side, Splicer
 from rendezvous.metrics import Drops
 from rendezvous.wire.messages import MalformedMessage, decode
 from rendezvous.wire.rendezvous_pb2 import RequestRelay
@@ -43,6 +44,7 @@ class Relay:
         blacklist: AddressList,
         drops: Drops,
         clock: IReactorTime,
+        splice: Splicer | None = None,
     ) -> None:
         self._licence_key = licence_key.encode()
         self._total = TokenBucket(limits.total * MEGABIT, clock.seconds())
@@ -54,6 +56,9 @@ class Relay:
         self.blocklist = blocklist
         self.blacklist = blacklist
         self.sessions: set[Session] = set()
+        self._splice = splice
+        self._ticks = LoopingCall(self._tick)
+        self._ticks.clock = clock
 
     def drop(self, reason: str) -> None:
         """Counts what a connection was closed for."""
@@ -106,9 +111,21 @@ class Relay:
             self.clock,
             self.times.idle,
             self._drops,
-            self.sessions.discard,
+            self._ended,
+            splice=self._splice,
             limited=any(half.source.host in self.blacklist for half in (first, second)),
         )
         self.sessions.add(session)
+        if not self._ticks.running:
+            self._ticks.start(1.0, now=False)
         self.log.info("{first} and {second} are joined", first=first.source, second=second.source)
         session.start()
+
+    def _ended(self, session: Session) -> None:
+        self.sessions.discard(session)
+        if not self.sessions and self._ticks.running:
+            self._ticks.stop()
+
+    def _tick(self) -> None:
+        for session in list(self.sessions):
+            session.tick()

@@ -15,6 +15,7 @@ from rendezvous.hbbr.console import console
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbr.session import Side
+from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.tcp import RelayFactory
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.metrics import Drops
@@ -49,6 +50,7 @@ class HbbrService(MultiService):
             blacklist.entries,
             drops,
             reactor,
+            splicer(reactor),
         )
         policy = AcceptPolicy(
             Admission(settings.max_relay_connections, settings.max_relay_connections_per_address),

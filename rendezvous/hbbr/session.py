@@ -93,8 +93,12 @@ class Usage:
     peak: float = 0.0
 
 
+Splicer = Callable[["Session", Side, Side], None]
+"""Takes over the passing on between two stream sides."""
+
+
 class Session:
-    """Two sides. `ended` is called once, when it is over."""
+    """Two sides. `ended` is called once, when it is over; `splice` is the fast path where there is one."""
 
     log = Logger(namespace="rendezvous.relay")
 
@@ -109,6 +113,7 @@ class Session:
         ended: Callable[["Session"], None],
         *,
         limited: bool,
+        splice: "Splicer | None" = None,
     ) -> None:
         self.sides = sides
         now = clock.seconds()
@@ -128,11 +133,14 @@ class Session:
         self._finished = [False, False]
         self._over = False
         self._limited_until: IDelayedCall | None = None
-        self._watch = clock.callLater(1.0, self._every_second)
+        self._splice = splice
 
     def start(self) -> None:
         """Joins the sides."""
         first, second = self.sides
+        if self._splice is not None and first.stream and second.stream:
+            self._splice(self, first, second)
+            return
         first.feed_from(self._flows[1])
         second.feed_from(self._flows[0])
         first.join(self, framed=not second.stream)
@@ -145,11 +153,17 @@ class Session:
         """`side` has sent `data`."""
         if self._over:
             return
+        self._other(side).deliver(data)
+        self.passed(len(data))
+
+    def passed(self, count: int) -> None:
+        """`count` bytes went from one side to the other; above its bandwidth the session pauses."""
+        if self._over:
+            return
         now = self._clock.seconds()
         self._heard = now
-        self.usage.transferred += len(data)
-        self._other(side).deliver(data)
-        wait = max(self._bucket.take(len(data), now), self._total.take(len(data), now))
+        self.usage.transferred += count
+        wait = max(self._bucket.take(count, now), self._total.take(count, now))
         if wait and self._limited_until is None:
             for flow in self._flows:
                 flow.limit(True)
@@ -179,9 +193,8 @@ class Session:
         if self._over:
             return
         self._over = True
-        for call in (self._watch, self._limited_until):
-            if call is not None and call.active():
-                call.cancel()
+        if self._limited_until is not None and self._limited_until.active():
+            self._limited_until.cancel()
         for side in self.sides:
             side.end()
         self.log.info(
@@ -197,14 +210,14 @@ class Session:
     def _other(self, side: Side) -> Side:
         return self.sides[1] if side is self.sides[0] else self.sides[0]
 
-    def _every_second(self) -> None:
+    def tick(self) -> None:
+        """Runs every second: ends a silent session, measures a living one."""
         now = self._clock.seconds()
         if now - self._heard >= self._idle_timeout:
             self._drops.count("relay", "idle")
             self.end("idle")
-            return
-        self._measure(now)
-        self._watch = self._clock.callLater(1.0, self._every_second)
+        elif now > self._second[0]:
+            self._measure(now)
 
     def _measure(self, now: float) -> None:
         since, transferred = self._second

@@ -9,6 +9,7 @@ from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.hbbr.joining import EARLY_BYTES, LINGER, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
+from rendezvous.hbbr.splice import SplicedEnd
 from rendezvous.sockets import IStreamTransport
 from rendezvous.text_console import Console
 from rendezvous.wire.address import Address
@@ -45,7 +46,8 @@ class StreamSide(Protocol):
         self._decoder = FrameDecoder(_LONGEST_REQUEST)
         self._early = 0
         self._framed = False
-        self._finished = False
+        self.finished = False
+        self._end: SplicedEnd | None = None
         self._session: Session | None = None
         self._linger: IDelayedCall | None = None
 
@@ -91,7 +93,7 @@ class StreamSide(Protocol):
 
     def readConnectionLost(self) -> None:
         """The client sends no more."""
-        self._finished = True
+        self.finished = True
         if self._session is not None:
             self._session.finished(self)
         elif not self._joining.asked:
@@ -128,8 +130,14 @@ class StreamSide(Protocol):
             early = self._decoder.take_rest()
             if early:
                 self._session.received(self, early)
-        if self._finished:
+        if self.finished:
             self._session.finished(self)
+
+    def take_over(self, end: "SplicedEnd") -> bytes:
+        """Leaves the socket to `end`; returns what came early."""
+        self._end = end
+        self.transport.pauseProducing()
+        return self._decoder.take_rest()
 
     def deliver(self, data: bytes) -> None:
         """See Side."""
@@ -144,6 +152,8 @@ class StreamSide(Protocol):
 
     def end(self) -> None:
         """See Side; a client that does not take the last bytes in time is cut off."""
+        if self._end is not None:
+            self._end.pair.stop()
         if self._linger is None:
             self._linger = self._relay.clock.callLater(LINGER, self.transport.abortConnection)
             self.transport.unregisterProducer()
@@ -155,9 +165,14 @@ class StreamSide(Protocol):
 
     def pause(self) -> None:
         """See Side."""
-        self.transport.pauseProducing()
+        if self._end is not None:
+            self._end.pause()
+        else:
+            self.transport.pauseProducing()
 
     def resume(self) -> None:
         """See Side."""
-        if self._linger is None and not self._finished:
+        if self._end is not None:
+            self._end.resume()
+        elif self._linger is None and not self.finished:
             self.transport.resumeProducing()

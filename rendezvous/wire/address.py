@@ -52,7 +52,7 @@ def mangle(address: Address, nonce: int) -> bytes:
             return packed + address.port.to_bytes(2, "little")
         packed = packed[12:]
     else:
-        packed = IPv4Address(address.host).packed
+        packed = bytes(map(int, address.host.split(".")))
     t = nonce & 0xFFFFFFFF
     ip = int.from_bytes(packed, "little")
     value = ((ip + t) << 49) | (t << 17) | (address.port + (t & 0xFFFF))
@@ -73,4 +73,4 @@ def unmangle(mangled: bytes) -> Address:
     t = (value >> 17) & 0xFFFFFFFF
     ip = ((value >> 49) - t) & 0xFFFFFFFF
     port = ((value & 0xFFFFFF) - (t & 0xFFFF)) & 0xFFFF
-    return Address(str(IPv4Address(ip.to_bytes(4, "little"))), port)
+    return Address(".".join(map(str, ip.to_bytes(4, "little"))), port)
