@@ -26,11 +26,11 @@ class ClientConfig:
         )
 
     def import_string(self) -> str:
-        """For "Import server config" and ``rustdesk --config``: base64url of the JSON, reversed, without ``--``."""
-        text = self.json()
-        while "--" in (encoded := base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")[::-1]):
-            text += " "
-        return encoded
+        """For "Import server config" and ``rustdesk --config``: base64url of the JSON, reversed.
+
+        It never contains ``--``, which clients would not take: that needs a byte above 127.
+        """
+        return base64.urlsafe_b64encode(self.json().encode("ascii")).decode().rstrip("=")[::-1]
 
 
 def client_config(settings: Settings, identity: Identity, host: str) -> ClientConfig:

@@ -5,7 +5,6 @@ directory, environment. Names ignore case there, and ``-`` equals ``_`` (docs/co
 """
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_address
@@ -99,7 +98,7 @@ class Settings:
     )
     relay_port: int = _setting(
         "",
-        integer(1, 65532),
+        integer(1, 65533),
         "relay port Q, P+1 when not given; Q+2 goes with it",
         servers="hbbr",
         short="p",
@@ -385,19 +384,19 @@ def load(
         if server == "hbbr" and "port" in lines:
             lines["relay_port"] = lines.pop("port")
         places.append((str(path), lines))
-    places.append((".env", _shared_port(server, read_dotenv(directory / ".env"))))
-    variables = by_name(os.environ if environ is None else environ)
-    places.append(("the environment", _shared_port(server, variables)))
+    shared = [(".env", read_dotenv(directory / ".env"))]
+    shared.append(("the environment", by_name(os.environ if environ is None else environ)))
+    places += [(place, _shared_port(server, given, place)) for place, given in shared]
 
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in SETTINGS.values():
-        values[setting.name] = _parse(setting, _default(setting, server, values), "the default")
+        values[setting.name] = _parse(setting, _default(setting, server, values), "the default", server)
         if server not in setting.servers:
             continue
         for place, given in places:
             if setting.name in given and (given[setting.name] or setting.keeps_empty):
-                values[setting.name] = _parse(setting, given[setting.name].strip(), place)
+                values[setting.name] = _parse(setting, given[setting.name].strip(), place, server)
                 sources[setting.name] = place
                 break
     values["data"] = str(directory / values["data"])
@@ -406,11 +405,11 @@ def load(
     return settings
 
 
-def _shared_port(server: Server, given: dict[str, str]) -> dict[str, str]:
+def _shared_port(server: Server, given: dict[str, str], place: str) -> dict[str, str]:
     """PORT in the environment is hbbs's; a relay alone listens on the next one."""
-    if server == "hbbr" and "port" in given:
-        port = given.pop("port")
-        given.setdefault("relay_port", str(int(port) + 1) if re.fullmatch("[0-9]{1,5}", port) else port)
+    if server == "hbbr" and given.get("port"):
+        port = _parse(SETTINGS["port"], given["port"].strip(), place, server)
+        given.setdefault("relay_port", str(port + 1))
     return given
 
 
@@ -422,12 +421,13 @@ def _default(setting: Setting, server: Server, values: Mapping[str, Any]) -> str
     return setting.default
 
 
-def _parse(setting: Setting, text: str, place: str) -> Any:
+def _parse(setting: Setting, text: str, place: str, server: Server) -> Any:
     try:
         return setting.parse(text)
     except ValueError as error:
-        name = setting.name.replace("_", "-")
-        raise ConfigError(f"{name}: {text!r} from {place} is not allowed; it takes {error}.") from None
+        raise ConfigError(
+            f"{setting.flag_name(server)}: {text!r} from {place} is not allowed; it takes {error}."
+        ) from None
 
 
 def _check_together(settings: Settings) -> None:

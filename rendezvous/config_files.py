@@ -8,6 +8,8 @@ from dotenv import dotenv_values
 
 from rendezvous.config_values import ConfigError
 
+_OUTSIDE = "outside any section"
+
 
 def by_name(given: Mapping[str, str | None]) -> dict[str, str]:
     """`given` with every name in its one spelling, those without a value left out."""
@@ -16,17 +18,24 @@ def by_name(given: Mapping[str, str | None]) -> dict[str, str]:
 
 def read_ini(path: Path, warnings: list[str]) -> dict[str, str]:
     """The settings in an INI file, which stand outside any section. Raises ConfigError."""
-    parser = configparser.ConfigParser(interpolation=None, delimiters=("=",), default_section="", strict=False)
+    parser = configparser.ConfigParser(interpolation=None, default_section="", strict=False)
     try:
-        parser.read_string("[settings]\n" + path.read_text("utf-8-sig"), source=str(path))
+        lines = [line.strip() for line in path.read_text("utf-8-sig").splitlines()]
+        parser.read_string("\n".join([f"[{_OUTSIDE}]", *lines]), source=str(path))
     except OSError as error:
         raise ConfigError(f"config: {str(path)!r} can't be read: {error.strerror}; it takes an INI file.") from None
     except (configparser.Error, UnicodeDecodeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = " ".join(str(error).split())
         raise ConfigError(f"config: {str(path)!r} is no INI file of KEY=VALUE lines: {reason}.") from None
     for section in parser.sections()[1:]:
         warnings.append(f"{path}: settings stand outside any section; [{section}] is ignored.")
-    return by_name(dict(parser["settings"]))
+    return {name: _unquoted(value) for name, value in by_name(dict(parser[_OUTSIDE])).items()}
+
+
+def _unquoted(value: str) -> str:
+    if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+        return value[1:-1]
+    return value
 
 
 def read_dotenv(path: Path) -> dict[str, str]:

@@ -26,16 +26,12 @@ def integer(low: int, high: int, unit: str = "") -> Callable[[str], int]:
 
 
 def decimal(low: float, high: float, unit: str = "") -> Callable[[str], float]:
-    allowed = f"a number from {low:g} to {high:g}{unit}"
+    allowed = f"a number from {low:.12g} to {high:.12g}{unit}"
 
     def parse(value: str) -> float:
-        try:
-            number = float(value)
-        except ValueError:
-            raise ValueError(allowed) from None
-        if not low <= number <= high:
+        if not re.fullmatch(r"[0-9]{1,12}(\.[0-9]{1,12})?|\.[0-9]{1,12}", value) or not low <= float(value) <= high:
             raise ValueError(allowed)
-        return number
+        return float(value)
 
     return parse
 

@@ -2,8 +2,10 @@
 
 import base64
 import binascii
+import contextlib
 import hashlib
 import os
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,9 +82,7 @@ def load(folder: Path) -> SigningKey:
             "Restore it from a backup; without it clients need a new key."
         )
     pair = _pair_from(secret, f"key: {str(path)!r}")
-    if not public_path.exists():
-        _write_new(public_path, encode_public(pair), 0o644)
-        return pair
+    _write_new(public_path, encode_public(pair), 0o644)
     try:
         public = public_path.read_text("ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
@@ -96,7 +96,10 @@ def load(folder: Path) -> SigningKey:
 
 
 def generate(folder: Path) -> SigningKey:
-    """A new pair, written to `folder` (the secret with mode 0600). Replaces nothing. Raises ConfigError."""
+    """A new pair, written to `folder` (the secret with mode 0600). Raises ConfigError.
+
+    Replaces nothing: when another process is faster, the pair is that one's.
+    """
     path, public_path = folder / SECRET_FILE, folder / PUBLIC_FILE
     if public_path.exists() and not path.exists():
         raise ConfigError(
@@ -108,8 +111,7 @@ def generate(folder: Path) -> SigningKey:
         pair = SigningKey.generate()
     secret = bytes(pair) + bytes(pair.verify_key)
     _write_new(path, base64.b64encode(secret).decode(), 0o600)
-    _write_new(public_path, encode_public(pair), 0o644)
-    return pair
+    return load(folder)
 
 
 def encode_public(pair: SigningKey) -> str:
@@ -138,17 +140,19 @@ def _decode(text: str, length: int) -> bytes | None:
 
 
 def _write_new(path: Path, text: str, mode: int) -> None:
-    """Writes a whole file or none; never replaces one."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Writes a whole file where there is none; leaves one that is there alone."""
+    if path.exists():
+        return
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(descriptor, "w") as file:
                 os.fchmod(file.fileno(), mode)
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
-            os.link(temporary, path)
+            with contextlib.suppress(FileExistsError):
+                os.link(temporary, path)
         finally:
             os.unlink(temporary)
     except OSError as error:

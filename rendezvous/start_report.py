@@ -85,7 +85,8 @@ class StartReport(Service):
                 f"limits: {settings.max_relay_connections} connections, {settings.single_bandwidth:g} Mbit/s each, "
                 f"{settings.total_bandwidth:g} Mbit/s in all"
             )
-        yield f"Data folder {settings.data}, key fingerprint {identity.fingerprint}"
+        key = f"key fingerprint {identity.fingerprint}" if identity.public_key else "no key"
+        yield f"Data folder {settings.data}, {key}"
         if settings.has_hbbs:
             config = client_config(settings, identity, settings.host or own_address())
             yield "Type or paste into a client (Settings, Network):"
