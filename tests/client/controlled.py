@@ -352,7 +352,8 @@ class Controlled:
     def _serve(self, link: Link, way: str) -> None:
         self._sessions.append(link)
         self.ways.add(way)
-        self.behavior.serve(link)
+        if not self._stopping.is_set():
+            self.behavior.serve(link)
 
 
 def _listen(address: Address) -> socket.socket:

@@ -116,7 +116,7 @@ def test_both_directions_at_once(view: Server, first: Transport, second: Transpo
         assert results == [messages, messages]
 
 
-def test_hundred_megabytes_to_a_controlled_client(start_server: StartServer, new_controlled: NewControlled) -> None:
+def test_hundred_megabytes_to_a_controlled_client(fast: Server, new_controlled: NewControlled) -> None:
     """The whole way: register, ask, fall back to the relay, and send with a checksum."""
     received: list[str] = []
 

@@ -174,19 +174,20 @@ def test_one_named_relay_is_used_by_both(start_server: StartServer, new_controll
         assert session.round_trip(b"hello") == b"hello"
 
 
+@pytest.fixture(scope="module")
+def masked(start_module_server: StartServer) -> Server:
+    """A server whose local network is 127.77.0.0/16."""
+    server = start_module_server(ready=False)
+    server.flags = ("--mask", "127.77.0.0/16", "-r", f"relay.example:{server.port + 1}")
+    server.env = {"LOCAL_IP": "127.0.0.9"}
+    return server.start().view()
+
+
 class TestMask:
     """`--mask` with `LOCAL_IP`: who is inside, who is outside, and which relay each is told."""
 
     INSIDE = "127.77.1."
     OUTSIDE = "127.78.1."
-
-    @pytest.fixture(scope="class")
-    def masked(self, start_module_server: StartServer) -> Server:
-        """A server whose local network is 127.77.0.0/16."""
-        server = start_module_server(ready=False)
-        server.flags = ("--mask", "127.77.0.0/16", "-r", f"relay.example:{server.port + 1}")
-        server.env = {"LOCAL_IP": "127.0.0.9"}
-        return server.start().view()
 
     def test_both_inside(self, masked: Server, new_controlled: NewControlled) -> None:
         """Two addresses of the local network exchange local addresses."""
