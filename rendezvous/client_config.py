@@ -4,8 +4,8 @@ import base64
 import json
 from dataclasses import dataclass
 
-from rendezvous.config import Settings
 from rendezvous.identity import Identity
+from rendezvous.settings import Settings
 
 _DEFAULT_PORT = 21116
 

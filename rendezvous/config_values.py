@@ -73,10 +73,12 @@ def ipv4_network(value: str) -> IPv4Network | None:
 def local_address(value: str) -> str:
     if not value:
         return value
+    host, colon, port = value.partition(":")
     try:
-        return str(IPv4Address(value))
+        split_host_port(value, 1)
+        return f"{IPv4Address(host)}{colon}{port}"
     except ValueError:
-        raise ValueError("an IPv4 address such as 192.168.1.5") from None
+        raise ValueError("an IPv4 address such as 192.168.1.5, with :PORT where the relay's is not 21117") from None
 
 
 def software_url(value: str) -> str:

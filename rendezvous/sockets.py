@@ -5,6 +5,7 @@ IPv4 and IPv6 have a socket each (the latter v6only), so that no address looks l
 
 import errno
 import os
+import resource
 import socket
 from ipaddress import ip_address
 
@@ -19,6 +20,14 @@ _BACKLOG = 1024
 _SO_RCVBUFFORCE = 33
 _UDP_BUFFER = 8 << 20
 """Bytes asked for when the setting is 0; the kernel gives what it allows."""
+
+
+def raise_descriptor_limit() -> int:
+    """Raises the limit of open descriptors as far as this user may; returns it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def listen_tcp(bind: str, port: int, what: str) -> list[socket.socket]:

@@ -1,6 +1,7 @@
 """What is said at start: what is served, and what a person types into a client."""
 
 import platform
+import resource
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -11,8 +12,9 @@ from twisted.logger import Logger
 import twisted
 from rendezvous import __version__
 from rendezvous.client_config import client_config
-from rendezvous.config import NO_EFFECT, Settings
 from rendezvous.identity import Identity
+from rendezvous.peers.store import Stored
+from rendezvous.settings import NO_EFFECT, Settings
 
 _SOMEWHERE = "192.0.2.1"
 """An address that the default route leads to; nothing is sent there."""
@@ -34,15 +36,19 @@ def own_address_in(network: IPv4Network) -> str:
     return own_address(str(network.network_address + min(1, network.num_addresses - 1)))
 
 
+DESCRIPTORS_PER_RELAY = 3
+"""A relayed connection has a socket, and a pipe of two ends while it is busy."""
+
+
 class StartReport(Service):
     """Logs the statement when everything else has started; its last line ends in "ready"."""
 
     log = Logger(namespace="rendezvous")
 
-    def __init__(self, settings: Settings, identity: Identity, peers: int | None) -> None:
+    def __init__(self, settings: Settings, identity: Identity, stored: Stored | None) -> None:
         self._settings = settings
         self._identity = identity
-        self._peers = peers
+        self._stored = stored
 
     def startService(self) -> None:
         """Logs the statement."""
@@ -65,6 +71,27 @@ class StartReport(Service):
         if settings.has_hbbr and not identity.licence_key:
             yield "Anybody who finds this relay may use it; --key - asks clients for the key."
 
+        connections = settings.max_connections * settings.has_hbbs
+        connections += DESCRIPTORS_PER_RELAY * settings.max_relay_connections * settings.has_hbbr
+        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        if connections > allowed:
+            yield (
+                f"The limits of connections may take {connections} descriptors, but the system gives {allowed}; "
+                "raise it (LimitNOFILE=, ulimit -Hn) or lower max-connections and max-relay-connections."
+            )
+        if settings.server == "both" and settings.relay_port != settings.port + 1 and not settings.told_relays:
+            yield (
+                f"Clients look for the relay on port {settings.port + 1}, but it is on {settings.relay_port}; "
+                "--host or --relay-servers tells them."
+            )
+        if self._stored is not None and self._stored.serial > settings.serial > 0:
+            yield (
+                f"serial: {settings.serial} is lower than {self._stored.serial}, which clients were told at "
+                "run time and are told still; it takes a higher one."
+            )
+        if settings.relay_places and not settings.geoip:
+            yield "relay-places has no effect without geoip, which tells where clients are."
+
     def lines(self) -> Iterator[str]:
         """What is served."""
         settings, identity = self._settings, self._identity
@@ -76,9 +103,9 @@ class StartReport(Service):
                 f"WebSocket {settings.websocket_port}; limits: {settings.max_connections} connections, "
                 f"{settings.max_exchanges} pending requests"
             )
-            relays = ", ".join(settings.relay_servers) or f"this host, port {settings.port + 1}"
+            relays = ", ".join(settings.told_relays) or f"this host, port {settings.port + 1}"
             yield f"Relays told to clients: {relays}"
-            yield f"Database {settings.database}: {self._peers} peers"
+            yield f"Database {settings.database}: {self._stored.peers if self._stored else 0} peers"
         if settings.has_hbbr:
             yield (
                 f"Relay on {where}: TCP {settings.relay_port}, WebSocket {settings.relay_websocket_port}; "

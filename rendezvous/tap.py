@@ -7,13 +7,16 @@ from typing import Any, ClassVar
 from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
-from rendezvous.config import SETTINGS, Server, Settings, load, settings_of
+from rendezvous import __version__
+from rendezvous.config import load
 from rendezvous.config_values import ConfigError
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
 from rendezvous.metrics import DropReport, Drops
-from rendezvous.peers.store import SQLitePeerStore, StoreError, prepare
+from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
+from rendezvous.settings import SETTINGS, Server, Settings, settings_of
+from rendezvous.sockets import raise_descriptor_limit
 from rendezvous.start_report import StartReport, own_address_in
 
 
@@ -30,6 +33,11 @@ class _ServerOptions(usage.Options):
 
     server: ClassVar[Server]
     settings: Settings
+
+    def opt_version(self) -> None:
+        """Display the version and exit."""
+        print(f"rendezvous {__version__}")
+        raise SystemExit(0)
 
     def parseOptions(self, options: Any = None) -> None:
         """Parses. What is wrong ends the process with one sentence, and exit code 1."""
@@ -118,14 +126,14 @@ def _compose(settings: Settings, reactor: Any) -> IService:
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
     services = MultiService()
-    peers: int | None = None
+    raise_descriptor_limit()
+    stored: Stored | None = None
     if settings.has_hbbs:
         stored = prepare(settings.database)
-        peers = stored.peers
         store = SQLitePeerStore(settings.database, reactor)
         services.addService(HbbsService(settings, identity, store, stored, drops, reactor))
     if settings.has_hbbr:
         services.addService(HbbrService(settings, identity.licence_key, drops, reactor))
     services.addService(DropReport(drops, reactor))
-    services.addService(StartReport(settings, identity, peers))
+    services.addService(StartReport(settings, identity, stored))
     return services

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from rendezvous import __version__
 from rendezvous.cli import main
-from rendezvous.config import SETTINGS, Server, Settings
+from rendezvous.settings import SETTINGS, Server, Settings
 from rendezvous.tap import HbbrOptions, HbbsOptions, Options
 
 OPTIONS: dict[Server, type[Options | HbbsOptions | HbbrOptions]] = {

@@ -14,9 +14,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from nacl.signing import SigningKey
 
-from rendezvous.config import SETTINGS, Server, Settings, load
+from rendezvous.config import load
 from rendezvous.config_values import ConfigError, text
 from rendezvous.identity import Identity
+from rendezvous.settings import SETTINGS, Server, Settings
 from rendezvous.start_report import StartReport
 from rendezvous.tap import HbbrOptions, HbbsOptions, Options
 

@@ -17,7 +17,7 @@ from twisted.scripts import twistd
 
 from rendezvous.address_lists import AddressList
 from rendezvous.cli import main
-from rendezvous.config import NO_EFFECT, SETTINGS, Server, Setting, load, settings_of
+from rendezvous.config import load
 from rendezvous.hbbr.bandwidth import BandwidthLimits
 from rendezvous.hbbr.console import console as relay_console
 from rendezvous.hbbr.pairing import Pairing
@@ -25,6 +25,7 @@ from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbs.console import HbbsCommands
 from rendezvous.hbbs.request import Transport
 from rendezvous.metrics import Drops
+from rendezvous.settings import NO_EFFECT, SETTINGS, Server, Setting, settings_of
 from rendezvous.tap import HbbrOptions, HbbsOptions, Options
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from nacl.signing import SigningKey
 
-from rendezvous.config import Server
 from rendezvous.config import load as load_settings
 from rendezvous.config_values import ConfigError
 from rendezvous.identity import (
@@ -21,6 +20,7 @@ from rendezvous.identity import (
     load_identity,
     load_or_generate,
 )
+from rendezvous.settings import Server
 from rendezvous.start_report import StartReport
 
 PAIR = SigningKey(bytes(range(32)))

@@ -39,8 +39,7 @@ def transports(over: str) -> set[Transport]:
     """The transports that a cell names."""
     if over == "every port":
         return set(Transport)
-    named = {transport for word, found in OVER.items() if word in over for transport in found}
-    return named
+    return {transport for word, found in OVER.items() if word in over for transport in found}
 
 
 def test_every_message_is_documented() -> None:

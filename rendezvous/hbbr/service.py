@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from rendezvous.accepting import AcceptPolicy, Proxies
 from rendezvous.address_lists import ListFile
 from rendezvous.admission import Admission
-from rendezvous.config import Settings
 from rendezvous.hbbr.bandwidth import BandwidthLimits
 from rendezvous.hbbr.console import console
 from rendezvous.hbbr.pairing import Pairing
@@ -19,6 +18,7 @@ from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.tcp import RelayFactory
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.metrics import Drops
+from rendezvous.settings import Settings
 from rendezvous.sockets import TCPListener, listen_tcp
 
 

@@ -16,6 +16,7 @@ from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.hbbs.history import AddressChanges
 from rendezvous.hbbs.request import Answer, Replies, Request
+from rendezvous.metrics import Drops
 from rendezvous.peers.batches import QueueFull, StoreFailed
 from rendezvous.peers.directory import Directory, Peer
 from rendezvous.peers.limits import RegistrationLimits
@@ -41,6 +42,7 @@ class Registration:
         changes: AddressChanges,
         client_settings: ClientSettings,
         access: Access,
+        drops: Drops,
         keep_alive: int,
     ) -> None:
         self._directory = directory
@@ -48,6 +50,7 @@ class Registration:
         self._changes = changes
         self._client_settings = client_settings
         self._access = access
+        self._drops = drops
         self._keep_alive = keep_alive
 
     # RegisterPeer --------------------------------------------------------------------------------
@@ -139,15 +142,15 @@ class Registration:
 
     def _denied(self, reason: Failure) -> Replies:
         """The result that a failure stands for."""
-        error = reason.value
-        if isinstance(error, Denied):
-            return (RegisterPkResponse(result=error.result),)
-        if isinstance(error, QueueFull):
-            return (RegisterPkResponse(result=RegisterPkResponse.TOO_FREQUENT),)
-        if isinstance(error, StoreFailed):
-            return (RegisterPkResponse(result=RegisterPkResponse.SERVER_ERROR),)
-        reason.raiseException()
-        raise AssertionError("unreachable")
+        reason.trap(Denied, QueueFull, StoreFailed)
+        if isinstance(reason.value, Denied):
+            result = reason.value.result
+        elif reason.check(QueueFull):
+            result = RegisterPkResponse.TOO_FREQUENT
+        else:
+            result = RegisterPkResponse.SERVER_ERROR
+        self._drops.count("registration", RegisterPkResponse.Result.Name(result).lower())
+        return (RegisterPkResponse(result=result),)
 
     # Id change -----------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from rendezvous.accepting import AcceptPolicy, Proxies
 from rendezvous.address_lists import AddressList, ListFile
 from rendezvous.admission import Admission
-from rendezvous.config import Settings
 from rendezvous.datagram_port import DatagramPort, UDPListener
 from rendezvous.hbbs.access import Access, AnyToken, ITokenChecker
 from rendezvous.hbbs.client_settings import ClientSettings, SoftwareUpdates
@@ -39,6 +38,7 @@ from rendezvous.metrics import Drops
 from rendezvous.peers.directory import Directory
 from rendezvous.peers.limits import RegistrationLimits
 from rendezvous.peers.store import IPeerStore, Stored
+from rendezvous.settings import Settings
 from rendezvous.sockets import TCPListener, listen_tcp, listen_udp
 from rendezvous.text_console import Console
 
@@ -62,7 +62,8 @@ class HbbsService(MultiService):
         self, settings: Settings, identity: Identity, store: IPeerStore, stored: Stored, drops: Drops, reactor: Any
     ) -> None:
         super().__init__()
-        denied = ListFile(Path(settings.data, "denylist.txt"), reactor, ids=True)
+        denied = ListFile(Path(settings.data, "denylist.txt"), reactor, lambda: self.cut_denied(), ids=True)
+        self._denied = denied.entries
         self.directory = Directory(
             store,
             reactor,
@@ -71,7 +72,7 @@ class HbbsService(MultiService):
             max_writes=settings.max_writes,
         )
         geography = Geography(Path(settings.data, settings.geoip) if settings.geoip else None)
-        self.relays = RelayServers(settings.relay_servers, geography, dict(settings.relay_places), reactor)
+        self.relays = RelayServers(settings.told_relays, geography, dict(settings.relay_places), reactor)
         spoken = self._spoken(settings, identity, store, stored, denied.entries, drops, reactor)
         shared = Conversations(
             spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
@@ -118,7 +119,7 @@ class HbbsService(MultiService):
         drops: Drops,
         reactor: Any,
     ) -> "_Spoken":
-        names = RelayNames(settings.relay_for, next(iter(settings.relay_servers), ""))
+        names = RelayNames(settings.relay_for, next(iter(settings.told_relays), ""))
         routes = Routes(
             self.relays, names, settings.mask, settings.local_ip, always_use_relay=settings.always_use_relay
         )
@@ -136,7 +137,9 @@ class HbbsService(MultiService):
             settings.max_tracked,
         )
         changes, punch_requests = AddressChanges(settings.max_tracked), PunchRequests()
-        told = max((settings.serial, settings.rendezvous_servers), (stored.serial, stored.rendezvous_servers))
+        told = (settings.serial, settings.rendezvous_servers)
+        if stored.serial > settings.serial:
+            told = (stored.serial, stored.rendezvous_servers)
         client_settings = ClientSettings(*told, store, from_loopback=settings.trusts_loopback)
         tokens: ITokenChecker = AnyToken()
         if settings.must_login:
@@ -145,7 +148,7 @@ class HbbsService(MultiService):
         peer_keys = PeerKeys(identity.signing_key)
         dispatcher = Dispatcher(
             tables(
-                Registration(self.directory, limits, changes, client_settings, access, settings.keep_alive),
+                Registration(self.directory, limits, changes, client_settings, access, drops, settings.keep_alive),
                 Punching(self.directory, exchanges, routes, identity, peer_keys, punch_requests, access),
                 Relaying(self.directory, exchanges, routes, peer_keys, access),
                 NatTest(client_settings),
@@ -170,6 +173,12 @@ class HbbsService(MultiService):
             ports.append(DatagramPort(reactor, sock, protocol, lambda: drops.count("udp", "send_failed")))
         self.directory.send_datagram = DatagramSender(protocols).send
         self.addService(UDPListener(ports))
+
+    def cut_denied(self) -> None:
+        """Takes denied ids, and peers at denied addresses, offline."""
+        for peer in self.directory:
+            if peer.id in self._denied or (peer.address is not None and peer.address.host in self._denied):
+                self.directory.take_offline(peer)
 
     def startService(self) -> None:
         """Begins to serve."""

@@ -127,6 +127,12 @@ class Directory:
         if peer.connection is connection:
             peer.connection = peer.address = None
 
+    def take_offline(self, peer: Peer) -> None:
+        """The peer is not to be reached any more until it registers again."""
+        peer.address = None
+        peer.seen = float("-inf")
+        self._replace_connection(peer, None)
+
     def _replace_connection(self, peer: Peer, connection: Registered | None) -> None:
         old, peer.connection = peer.connection, connection
         if old is not None and old is not connection:
