@@ -32,14 +32,26 @@ def raise_descriptor_limit() -> int:
 
 def listen_tcp(bind: str, port: int, what: str) -> list[socket.socket]:
     """Listening TCP sockets on `port`, one for each address family. Raises ConfigError naming the port."""
-    return [_listen(family, host, port, socket.SOCK_STREAM, what) for family, host in _families(bind)]
+    return _listen_all(bind, port, socket.SOCK_STREAM, what)
 
 
 def listen_udp(bind: str, port: int, what: str, receive_buffer: int) -> list[socket.socket]:
     """UDP sockets on `port`, one for each address family, with `receive_buffer` bytes (0: plenty)."""
-    sockets = [_listen(family, host, port, socket.SOCK_DGRAM, what) for family, host in _families(bind)]
+    sockets = _listen_all(bind, port, socket.SOCK_DGRAM, what)
     for sock in sockets:
         _set_receive_buffer(sock, receive_buffer or _UDP_BUFFER)
+    return sockets
+
+
+def _listen_all(bind: str, port: int, kind: int, what: str) -> list[socket.socket]:
+    sockets: list[socket.socket] = []
+    try:
+        for family, host in _families(bind):
+            sockets.append(_listen(family, host, port, kind, what))
+    except ConfigError:
+        for sock in sockets:
+            sock.close()
+        raise
     return sockets
 
 

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from typing import Protocol as Interface
 
+from twisted.internet.interfaces import IPushProducer
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from websockets.datastructures import Headers
@@ -12,6 +13,7 @@ from websockets.frames import CloseCode, Frame, Opcode
 from websockets.http11 import Request
 from websockets.protocol import State
 from websockets.server import ServerProtocol
+from zope.interface import implementer
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.admission import Refused
@@ -24,8 +26,17 @@ _SILENT.propagate = False
 _SILENT.setLevel(logging.CRITICAL)
 
 
+LINGER = 10.0
+"""Seconds that a client has to take the last bytes and to close."""
+_BLANK_LINE = b"\r\n\r\n"
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
 class MessageReceiver(Interface):
     """What gets the messages of one open WebSocket connection."""
+
+    def heard(self) -> None:
+        """Bytes came; they may be a part of a message."""
 
     def message_received(self, payload: bytes) -> None:
         """A whole binary message came."""
@@ -56,10 +67,12 @@ class WebSocketFactory(AcceptingFactory):
         return WebSocket(self, source)
 
 
+@implementer(IPushProducer)
 class WebSocket(Protocol):
     """One WebSocket connection: any path, binary messages whole, text messages dropped, no compression.
 
-    A longer message than allowed closes it with code 1009.
+    A longer message than allowed closes it with code 1009. `clogged` tells that the client does not take
+    what it is sent; pings are not read then, since their answers would pile up.
     """
 
     transport: IStreamTransport
@@ -67,35 +80,49 @@ class WebSocket(Protocol):
     def __init__(self, factory: WebSocketFactory, source: Address) -> None:
         self._accepting = factory
         self._websocket = ServerProtocol(max_size=factory.max_message, logger=_SILENT)
-        self._parts: list[bytes] = []
+        self._head = b""
+        self._message = bytearray()
         self._binary = False
         self._over = False
+        self._paused = False
+        self._pinged = False
         self._source = source
+        self._upstream: IPushProducer | None = None
         self._receiver: MessageReceiver | None = None
         policy = factory.policy
         self._timer = policy.clock.callLater(policy.header_timeout, self._late)
+        self.clogged = False
 
     def connectionMade(self) -> None:
         """Waits for the handshake."""
         self.transport.setTcpNoDelay(True)
+        self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Feeds the library and passes on what came out."""
-        if self._over:
-            return
-        self._websocket.receive_data(data)
-        self._process()
+        """Feeds the library and passes on what came out; nothing behind the handshake before its answer."""
+        if self._receiver is None and not self._over:
+            head = self._head + data
+            end = head.find(_BLANK_LINE)
+            cut = len(data) if end < 0 else end + len(_BLANK_LINE) - len(self._head)
+            self._head = head[-len(_BLANK_LINE) + 1 :]
+            self._feed(data[:cut])
+            data = data[cut:]
+        if data and not self._over:
+            if self._receiver is not None:
+                self._receiver.heard()
+            self._feed(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tells the receiver that it is over."""
         self._over = True
-        self._parts.clear()
         if self._timer.active():
             self._timer.cancel()
         self._accepting.policy.release(self._source.host)
-        if self._receiver is not None:
-            receiver, self._receiver = self._receiver, None
-            receiver.closed()
+        self._tell_closed()
+
+    def set_max_message(self, max_message: int) -> None:
+        """Allows messages of up to `max_message` bytes from now on."""
+        self._websocket.max_message_size = max_message
 
     def send_message(self, payload: bytes) -> None:
         """Sends one binary message; does nothing when the connection is closing."""
@@ -106,25 +133,81 @@ class WebSocket(Protocol):
         self._flush()
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
-        """Closes with `code`, after everything sent before."""
+        """Closes with `code`; the client has some time to take everything sent before."""
         if self._websocket.state is State.OPEN:
             self._websocket.send_close(code)
             self._flush()
+        self._end(linger=True)
+
+    def abort(self) -> None:
+        """Closes at once."""
+        self.transport.abortConnection()
+
+    def refuse(self) -> None:
+        """Closes a client that has nothing to wait for."""
         self._end()
 
-    def _process(self) -> None:
-        for event in self._websocket.events_received():
+    # Reading and writing at the client's pace ------------------------------------------------------
+
+    def feed_from(self, producer: IPushProducer) -> None:
+        """Pauses and resumes `producer` as the client takes what it is sent."""
+        self._upstream = producer
+        if self.clogged:
+            producer.pauseProducing()
+
+    def pause(self) -> None:
+        """Stops reading."""
+        self._paused = True
+        self._set_reading()
+
+    def resume(self) -> None:
+        """Reads again."""
+        self._paused = False
+        self._set_reading()
+
+    def pauseProducing(self) -> None:
+        """See IPushProducer: the client is slow."""
+        self.clogged = True
+        if self._upstream is not None:
+            self._upstream.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """See IPushProducer: the client has caught up."""
+        self.clogged = self._pinged = False
+        self._set_reading()
+        if self._upstream is not None:
+            self._upstream.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """See IPushProducer; connectionLost follows."""
+
+    def _set_reading(self) -> None:
+        if (self._paused or self._pinged) and not self._over:
+            self.transport.pauseProducing()
+        else:
+            self.transport.resumeProducing()
+
+    # What came -------------------------------------------------------------------------------------
+
+    def _feed(self, data: bytes) -> None:
+        websocket = self._websocket
+        websocket.receive_data(data)
+        for event in websocket.events_received():
             if isinstance(event, Request):
                 self._handshake(event)
             elif isinstance(event, Frame):
                 self._frame_received(event)
             if self._over:
-                break
-        self._flush()
-        if self._websocket.parser_exc is not None and not self._over:
-            self._accepting.drop("malformed_websocket")
-        if self._websocket.close_expected() or self._websocket.parser_exc is not None:
-            self._end()
+                return
+        answered = self._flush()
+        if websocket.handshake_exc is not None:
+            if not answered:
+                self.transport.write(_BAD_REQUEST)
+            self._refuse("bad_handshake")
+        elif websocket.parser_exc is not None:
+            self._refuse("malformed_websocket")
+        elif websocket.close_expected():
+            self._end(linger=True)
 
     def _handshake(self, request: Request) -> None:
         self._timer.cancel()
@@ -135,8 +218,7 @@ class WebSocket(Protocol):
                 raise Refused("bad_handshake")
             self._identify(request.headers)
         except Refused as refused:
-            self._accepting.drop(str(refused))
-            self._end()
+            self._refuse(str(refused))
             return
         self._receiver = self._accepting.make_receiver(self, self._source)
 
@@ -152,30 +234,58 @@ class WebSocket(Protocol):
             policy.release(self._source.host)
             self._source = client
 
-    def _late(self) -> None:
-        self._accepting.drop("no_handshake")
-        self.transport.abortConnection()
-
     def _frame_received(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING and self.clogged:
+            self._pinged = True
+            self._set_reading()
         if frame.opcode in (Opcode.BINARY, Opcode.TEXT):
             self._binary = frame.opcode is Opcode.BINARY
         elif frame.opcode is not Opcode.CONT:
             return
-        if self._binary:
-            self._parts.append(bytes(frame.data))
-        if frame.fin and self._binary:
-            payload = self._parts[0] if len(self._parts) == 1 else b"".join(self._parts)
-            self._parts.clear()
-            if self._receiver is not None:
-                self._receiver.message_received(payload)
+        if not self._binary:
+            return
+        if not frame.fin:
+            self._message += frame.data
+            return
+        payload = bytes(self._message + frame.data) if self._message else bytes(frame.data)
+        self._message.clear()
+        if self._receiver is not None:
+            self._receiver.message_received(payload)
 
-    def _end(self) -> None:
-        """Closes once everything is written; a registered producer would keep the transport open."""
-        self._over = True
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
-
-    def _flush(self) -> None:
-        data = self._websocket.data_to_send()
+    def _flush(self) -> bool:
+        """Sends what the library has to send; False when that was nothing."""
+        data = [part for part in self._websocket.data_to_send() if part]
         if data:
-            self.transport.writeSequence([part for part in data if part])
+            self.transport.writeSequence(data)
+        return bool(data)
+
+    # The end ---------------------------------------------------------------------------------------
+
+    def _refuse(self, reason: str) -> None:
+        self._accepting.drop(reason)
+        self._end()
+
+    def _late(self) -> None:
+        self._accepting.drop("no_handshake")
+        self.transport.abortConnection()
+
+    def _end(self, *, linger: bool = False) -> None:
+        """Closes. A client that may `linger` is read until it closes, so that no reset overtakes last bytes."""
+        if self._over:
+            return
+        self._over = True
+        if self._timer.active():
+            self._timer.cancel()
+        self._timer = self._accepting.policy.clock.callLater(LINGER, self.transport.abortConnection)
+        self.transport.unregisterProducer()
+        if linger:
+            self.transport.loseWriteConnection()
+            self.transport.resumeProducing()
+        else:
+            self.transport.loseConnection()
+        self._tell_closed()
+
+    def _tell_closed(self) -> None:
+        if self._receiver is not None:
+            receiver, self._receiver = self._receiver, None
+            receiver.closed()

@@ -8,8 +8,8 @@ from rendezvous.hbbr.session import Side
 
 EARLY_BYTES = 65536
 """Bytes kept of what a side sends before the other one comes; more stays in the kernel."""
-LINGER = 10.0
-"""Seconds that a side has to take the last bytes once its session is over."""
+LONGEST_REQUEST = 65536
+"""Bytes of a first frame; longer ones are allowed once a side is joined."""
 
 
 class Joining:

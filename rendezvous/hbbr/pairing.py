@@ -39,6 +39,10 @@ class Pairing(Generic[H]):
         self._by_host[host] += 1
         return None
 
+    def waiting(self) -> list[tuple[str, H]]:
+        """Every half that waits, with its uuid."""
+        return [(uuid, half) for uuid, (half, _) in self._waiting.items()]
+
     def leave(self, uuid: str, half: H) -> None:
         """`half` is gone; does nothing unless it is the very one that waits."""
         found = self._waiting.get(uuid)

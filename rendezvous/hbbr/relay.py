@@ -9,7 +9,7 @@ from twisted.logger import Logger
 
 from rendezvous.address_lists import AddressList
 from rendezvous.admission import Refused
-from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, TokenBucket
+from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.session import Session, Side, Splicer
 from rendezvous.metrics import Drops
@@ -47,7 +47,7 @@ class Relay:
         splice: Splicer | None = None,
     ) -> None:
         self._licence_key = licence_key.encode()
-        self._total = TokenBucket(limits.total * MEGABIT, clock.seconds())
+        self._total: SharedBandwidth[Session] = SharedBandwidth(limits.total * MEGABIT, clock.seconds())
         self._pairing = pairing
         self._drops = drops
         self.limits = limits
@@ -85,9 +85,14 @@ class Relay:
         self._total.set_rate(megabits * MEGABIT)
 
     def cut_blocked(self) -> None:
-        """Ends the sessions of addresses that are blocked now."""
+        """Ends the sessions and the waits of addresses that are blocked now."""
+        for uuid, half in self._pairing.waiting():
+            if half.source.host in self.blocklist:
+                self._pairing.leave(uuid, half)
+                self.drop("denied")
+                half.cut()
         for session in [s for s in self.sessions if any(side.source.host in self.blocklist for side in s.sides)]:
-            session.end("blocked")
+            session.end("blocked", cut=True)
 
     def end_all(self) -> None:
         """Ends every session."""

@@ -5,14 +5,14 @@ bandwidth, so a session holds a bounded amount in memory.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, TokenBucket
+from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth, TokenBucket
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address
 
@@ -38,6 +38,9 @@ class Side(Interface):
 
     def end(self) -> None:
         """Closes after what was delivered."""
+
+    def cut(self) -> None:
+        """Closes at once."""
 
     def feed_from(self, producer: "Flow") -> None:
         """Pauses and resumes `producer` as this side takes what it is sent."""
@@ -98,7 +101,10 @@ Splicer = Callable[["Session", Side, Side], None]
 
 
 class Session:
-    """Two sides. `ended` is called once, when it is over; `splice` is the fast path where there is one."""
+    """Two sides. `ended` is called once, when it is over; `splice` is the fast path where there is one.
+
+    Of the `limits` those of its start count, except when the downgrade is checked; `total` is shared.
+    """
 
     log = Logger(namespace="rendezvous.relay")
 
@@ -106,7 +112,7 @@ class Session:
         self,
         sides: tuple[Side, Side],
         limits: BandwidthLimits,
-        total: TokenBucket,
+        total: "SharedBandwidth[Session]",
         clock: IReactorTime,
         idle_timeout: float,
         drops: Drops,
@@ -118,8 +124,8 @@ class Session:
         self.sides = sides
         now = clock.seconds()
         self.usage = Usage(now)
-        self._limits = limits
-        self._single = limits.single
+        self._limits = replace(limits)
+        self._limits_now = limits
         self._bucket = TokenBucket((limits.limited if limited else limits.single) * MEGABIT, now)
         self._downgraded = limited
         self._total = total
@@ -163,13 +169,17 @@ class Session:
         now = self._clock.seconds()
         self._heard = now
         self.usage.transferred += count
-        wait = max(self._bucket.take(count, now), self._total.take(count, now))
+        wait = max(self._bucket.take(count, now), self._total.take(self, count, now))
         if wait and self._limited_until is None:
             for flow in self._flows:
                 flow.limit(True)
             self._limited_until = self._clock.callLater(wait, self._allow)
         elif wait and self._limited_until is not None:
             self._limited_until.reset(wait)
+
+    def heard(self) -> None:
+        """Something came, if only a part of a message."""
+        self._heard = self._clock.seconds()
 
     def _allow(self) -> None:
         self._limited_until = None
@@ -188,15 +198,16 @@ class Session:
         """`side` is gone."""
         self.end("closed")
 
-    def end(self, why: str) -> None:
-        """Closes both sides, after what they were to get. Does nothing the second time."""
+    def end(self, why: str, *, cut: bool = False) -> None:
+        """Closes both sides, after what they were to get or, to `cut` them, at once. Only the first time."""
         if self._over:
             return
         self._over = True
         if self._limited_until is not None and self._limited_until.active():
             self._limited_until.cancel()
+        self._total.leave(self)
         for side in self.sides:
-            side.end()
+            side.cut() if cut else side.end()
         self.log.info(
             "{first} and {second} relayed {bytes} bytes in {seconds:.0f} s: {why}",
             first=self.sides[0].source,
@@ -213,6 +224,8 @@ class Session:
     def tick(self) -> None:
         """Runs every second: ends a silent session, measures a living one."""
         now = self._clock.seconds()
+        if self._limited_until is not None:
+            self._heard = now
         if now - self._heard >= self._idle_timeout:
             self._drops.count("relay", "idle")
             self.end("idle")
@@ -225,9 +238,9 @@ class Session:
         self.usage.now = (self.usage.transferred - transferred) / (now - since)
         self.usage.peak = max(self.usage.peak, self.usage.now)
         age = now - self.usage.started
-        if self._downgraded or age < self._limits.downgrade_start_check:
+        if self._downgraded or age < self._limits_now.downgrade_start_check:
             return
-        if self.usage.transferred / age > self._limits.downgrade_threshold * self._single * MEGABIT:
+        if self.usage.transferred / age > self._limits.downgrade_threshold * self._limits.single * MEGABIT:
             self._downgraded = True
             self._bucket.set_rate(self._limits.limited * MEGABIT)
             self.log.info(

@@ -6,16 +6,15 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
-from rendezvous.hbbr.joining import EARLY_BYTES, LINGER, Joining
+from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
 from rendezvous.hbbr.splice import SplicedEnd
 from rendezvous.sockets import IStreamTransport
 from rendezvous.text_console import Console
+from rendezvous.websocket import LINGER
 from rendezvous.wire.address import Address
 from rendezvous.wire.framing import FrameDecoder, FrameTooLong, frame_header
-
-_LONGEST_REQUEST = 65536
 
 
 class RelayFactory(AcceptingFactory):
@@ -43,28 +42,30 @@ class StreamSide(Protocol):
         self._policy = factory.policy
         self._relay = factory.relay
         self._max_message = factory.max_message
-        self._decoder = FrameDecoder(_LONGEST_REQUEST)
+        self._decoder = FrameDecoder(LONGEST_REQUEST)
         self._early = 0
         self._framed = False
         self.finished = False
         self._end: SplicedEnd | None = None
         self._session: Session | None = None
+        self._over = False
         self._linger: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
         """Waits for the first frame."""
         self.transport.setTcpNoDelay(True)
-        self._joining = Joining(self._relay, self, self.end)
+        self._joining = Joining(self._relay, self, self._refused)
 
     def dataReceived(self, data: bytes) -> None:
         """The first frame, early bytes, or what the other side is to get."""
-        if self._linger is not None:
+        if self._over:
             return
         if self._session is not None and not self._framed:
             self._session.received(self, data)
             return
         self._decoder.feed(data)
         if self._session is not None:
+            self._session.heard()
             self._pass_frames()
         elif not self._joining.asked:
             self._request()
@@ -85,7 +86,7 @@ class StreamSide(Protocol):
     def _pass_frames(self) -> None:
         assert self._session is not None
         try:
-            while self._linger is None and (payload := self._decoder.next_frame()) is not None:
+            while not self._over and (payload := self._decoder.next_frame()) is not None:
                 self._session.received(self, payload)
         except FrameTooLong:
             self._relay.drop("frame_too_long")
@@ -94,7 +95,9 @@ class StreamSide(Protocol):
     def readConnectionLost(self) -> None:
         """The client sends no more."""
         self.finished = True
-        if self._session is not None:
+        if self._over:
+            self.transport.loseConnection()
+        elif self._session is not None:
             self._session.finished(self)
         elif not self._joining.asked:
             self._joining.refuse("no_first_frame")
@@ -104,6 +107,7 @@ class StreamSide(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The side is gone."""
+        self._over = True
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._policy.release(self.source.host)
@@ -111,6 +115,10 @@ class StreamSide(Protocol):
             self._session.lost(self)
         else:
             self._joining.lost()
+
+    def _refused(self) -> None:
+        self._over = True
+        self.transport.loseConnection()
 
     # Side ------------------------------------------------------------------------------------------
 
@@ -151,13 +159,26 @@ class StreamSide(Protocol):
         self.transport.loseWriteConnection()
 
     def end(self) -> None:
-        """See Side; a client that does not take the last bytes in time is cut off."""
+        """See Side. Discards what still comes, so that no reset overtakes the last bytes."""
         if self._end is not None:
             self._end.pair.stop()
-        if self._linger is None:
-            self._linger = self._relay.clock.callLater(LINGER, self.transport.abortConnection)
-            self.transport.unregisterProducer()
+        if self._over:
+            return
+        self._over = True
+        self._linger = self._relay.clock.callLater(LINGER, self.transport.abortConnection)
+        self.transport.unregisterProducer()
+        if self.finished:
             self.transport.loseConnection()
+        else:
+            self.transport.loseWriteConnection()
+            self.transport.resumeProducing()
+
+    def cut(self) -> None:
+        """See Side."""
+        if self._end is not None:
+            self._end.pair.stop()
+        self._over = True
+        self.transport.abortConnection()
 
     def feed_from(self, producer: Flow) -> None:
         """See Side."""
@@ -174,5 +195,5 @@ class StreamSide(Protocol):
         """See Side."""
         if self._end is not None:
             self._end.resume()
-        elif self._linger is None and not self.finished:
+        elif not self._over and not self.finished:
             self.transport.resumeProducing()

@@ -1,19 +1,23 @@
 """Relay WebSocket port Q+2: a first message, then messages (docs/protocol.md, "Relay")."""
 
-from twisted.internet.interfaces import IDelayedCall
-
 from rendezvous.accepting import AcceptPolicy
-from rendezvous.hbbr.joining import EARLY_BYTES, LINGER, Joining
+from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
 from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
 
+_EACH = 64
+"""Bytes that an early message costs besides its own."""
+
 
 def relay_websocket_factory(policy: AcceptPolicy, relay: Relay, max_message: int) -> WebSocketFactory:
     """Accepts sides on Q+2."""
     return WebSocketFactory(
-        policy, PLACE, max_message, lambda websocket, source: MessageSide(websocket, relay, source)
+        policy,
+        PLACE,
+        LONGEST_REQUEST,
+        lambda websocket, source: MessageSide(websocket, relay, source, max_message),
     )
 
 
@@ -22,34 +26,36 @@ class MessageSide:
 
     stream = False
 
-    def __init__(self, websocket: WebSocket, relay: Relay, source: Address) -> None:
+    def __init__(self, websocket: WebSocket, relay: Relay, source: Address, max_message: int) -> None:
         self._websocket = websocket
-        self._relay = relay
+        self._max_message = max_message
         self._early: list[bytes] = []
+        self._early_bytes = 0
         self._session: Session | None = None
-        self._linger: IDelayedCall | None = None
-        self._joining = Joining(relay, self, self.end)
+        self._joining = Joining(relay, self, websocket.refuse)
         self.source = source
 
     # MessageReceiver -------------------------------------------------------------------------------
 
+    def heard(self) -> None:
+        """See MessageReceiver."""
+        if self._session is not None:
+            self._session.heard()
+
     def message_received(self, payload: bytes) -> None:
         """The first message, an early one, or what the other side is to get."""
-        if self._linger is not None:
-            return
         if self._session is not None:
             self._session.received(self, payload)
         elif not self._joining.asked:
             self._joining.first_frame(payload)
         else:
             self._early.append(payload)
-            if sum(map(len, self._early)) > EARLY_BYTES or len(self._early) > EARLY_BYTES // 64:
+            self._early_bytes += len(payload) + _EACH
+            if self._early_bytes > EARLY_BYTES:
                 self.pause()
 
     def closed(self) -> None:
         """The side is gone."""
-        if self._linger is not None and self._linger.active():
-            self._linger.cancel()
         if self._session is not None:
             self._session.lost(self)
         else:
@@ -61,6 +67,7 @@ class MessageSide:
         """See Side."""
         self._joining.joined()
         self._session = session
+        self._websocket.set_max_message(self._max_message)
 
     def begin(self) -> None:
         """See Side."""
@@ -79,20 +86,21 @@ class MessageSide:
             self._session.end("finished")
 
     def end(self) -> None:
-        """See Side; a client that does not take the last bytes in time is cut off."""
-        if self._linger is None:
-            self._linger = self._relay.clock.callLater(LINGER, self._websocket.transport.abortConnection)
-            self._websocket.close()
+        """See Side."""
+        self._websocket.close()
+
+    def cut(self) -> None:
+        """See Side."""
+        self._websocket.abort()
 
     def feed_from(self, producer: Flow) -> None:
         """See Side."""
-        self._websocket.transport.registerProducer(producer, True)
+        self._websocket.feed_from(producer)
 
     def pause(self) -> None:
         """See Side."""
-        self._websocket.transport.pauseProducing()
+        self._websocket.pause()
 
     def resume(self) -> None:
         """See Side."""
-        if self._linger is None:
-            self._websocket.transport.resumeProducing()
+        self._websocket.resume()

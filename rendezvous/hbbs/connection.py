@@ -28,8 +28,9 @@ MAX_OUTSTANDING = 8
 class Link(Interface):
     """The transport under a conversation."""
 
-    clogged: bool
-    """Whether the client does not take what it is sent."""
+    @property
+    def clogged(self) -> bool:
+        """Whether the client does not take what it is sent."""
 
     def send_payload(self, payload: bytes) -> None:
         """Sends one payload; an empty one is a heartbeat."""
@@ -115,6 +116,7 @@ class Connection:
     def _close(self) -> None:
         if not self._closing:
             self._closing = True
+            self._leave_peer()
             self._link.close()
 
     def connection_lost(self) -> None:
@@ -206,6 +208,7 @@ class Connection:
         if self._held:
             if silence > self._shared.keep_alive:
                 self.refuse("silent")
+                self._link.abort()
                 return
             self._link.send_payload(b"")
             wait = self._shared.keep_alive / 2

@@ -65,19 +65,20 @@ class Exchanges:
     def __init__(self, clock: IReactorTime, limits: ExchangeLimits) -> None:
         self._clock = clock
         self._limits = limits
-        self._by_asker: dict[Address, Exchange] = {}
+        self._by_connection: dict[object, Exchange] = {}
+        self._by_asker: dict[Address, list[Exchange]] = {}
         self._by_host: Counter[str] = Counter()
         self._by_target: Counter[str] = Counter()
 
     def __len__(self) -> int:
-        return len(self._by_asker)
+        return len(self._by_connection)
 
     def begin(self, request: Request[Any], target: Peer) -> Exchange:
         """A new exchange; one that the same connection had before ends. Raises Refused above a limit."""
-        earlier = self._by_asker.get(request.source)
+        earlier = self._by_connection.get(request.connection)
         if earlier is not None:
             earlier.result.cancel()
-        if len(self._by_asker) >= self._limits.total:
+        if len(self) >= self._limits.total:
             raise Refused("too_many_exchanges")
         if self._by_host[request.source.host] >= self._limits.per_address:
             raise Refused("too_many_exchanges_from_address")
@@ -87,7 +88,8 @@ class Exchanges:
         result: Deferred[Replies] = Deferred(lambda _: self._forget(exchange))
         deadline = self._clock.callLater(self._limits.timeout, lambda: self._expire(exchange))
         exchange = Exchange(request, target, token, result, deadline)
-        self._by_asker[request.source] = exchange
+        self._by_connection[request.connection] = exchange
+        self._by_asker.setdefault(request.source, []).append(exchange)
         self._by_host[request.source.host] += 1
         self._by_target[target.id] += 1
         return exchange
@@ -97,10 +99,10 @@ class Exchanges:
 
         Raises Refused when it was asked for too often.
         """
-        exchange = self._by_asker.get(request.source)
-        if exchange is None or exchange.asker.connection is not request.connection:
+        exchange = self._by_connection.get(request.connection)
+        if exchange is None or exchange.target.id != request.message.id:
             return None
-        if type(exchange.asker.message) is not type(request.message) or exchange.target.id != request.message.id:
+        if type(exchange.asker.message) is not type(request.message):
             return None
         exchange.repeats += 1
         if exchange.repeats > MAX_REPEATS:
@@ -108,25 +110,24 @@ class Exchanges:
         return exchange
 
     def answered(
-        self, socket_addr: bytes, target_id: str, source: Address, *, encoded_anew: bool = False
+        self, socket_addr: bytes, target_id: str | None, source: Address, *, encoded_anew: bool = False
     ) -> Exchange:
         """The exchange that an answer from `source` belongs to; it is pending until `finish`.
 
-        `target_id` is the id that the answer names, empty when its kind has none; `encoded_anew` tells
+        `target_id` is the id that the answer names, None when its kind has none; `encoded_anew` tells
         that its kind has the asker's address, but not the bytes the server made. Raises Refused.
         """
         try:
             asker = unmangle(socket_addr)
         except MalformedAddress:
             raise Refused("malformed_address") from None
-        exchange = self._by_asker.get(asker)
-        if exchange is None or (target_id and exchange.target.id != target_id):
-            raise Refused("no_such_exchange")
-        if not encoded_anew and exchange.token != socket_addr:
-            raise Refused("no_such_exchange")
-        if encoded_anew or is_ipv6(asker.host):
-            self._check_source(exchange, source)
-        return exchange
+        for exchange in self._by_asker.get(asker, ()):
+            named = target_id is None or exchange.target.id == target_id
+            if named and (encoded_anew or exchange.token == socket_addr):
+                if encoded_anew or is_ipv6(asker.host):
+                    self._check_source(exchange, source)
+                return exchange
+        raise Refused("no_such_exchange")
 
     def _check_source(self, exchange: Exchange, source: Address) -> None:
         """Without a nonce the answer must come from where the target is, as far as that can be compared."""
@@ -147,7 +148,11 @@ class Exchanges:
 
     def _forget(self, exchange: Exchange) -> None:
         host, target = exchange.asker.source.host, exchange.target.id
-        del self._by_asker[exchange.asker.source]
+        del self._by_connection[exchange.asker.connection]
+        same_address = self._by_asker[exchange.asker.source]
+        same_address.remove(exchange)
+        if not same_address:
+            del self._by_asker[exchange.asker.source]
         for counter, key in ((self._by_host, host), (self._by_target, target)):
             counter[key] -= 1
             if not counter[key]:

@@ -47,7 +47,7 @@ class Geography:
             return None
         try:
             found = self._reader.get(host)
-        except ValueError:
+        except Exception:  # a damaged file fails anywhere in the reader, in any way
             return None
         location = found.get("location") if isinstance(found, Mapping) else None
         if not isinstance(location, Mapping):

@@ -58,10 +58,11 @@ class Relaying:
     def relay_response(self, request: Request[RelayResponse]) -> Answer:
         """B has answered: A gets the same, with B's signed key in the place of its id."""
         message = request.message
-        exchange = self._exchanges.answered(message.socket_addr, message.id, request.source)
+        exchange = self._exchanges.answered(message.socket_addr, message.id or None, request.source)
         response = RelayResponse()
         response.CopyFrom(message)
-        response.ClearField("socket_addr")
+        for field in ("socket_addr", "id", "pk"):
+            response.ClearField(field)
         if message.id:
             response.pk = self._peer_keys.signed(exchange.target, message.version)
         asker = exchange.asker.source.host

@@ -34,7 +34,8 @@ class RelayServers:
         self._reactor = reactor
         self._geography = geography
         self._configured_places = places
-        self._found_places: dict[str, Place] = {}
+        self._hosts: dict[str, str] = {}
+        self._found_places: dict[str, Place | None] = {}
         self._next = 0
         self._answering: set[str] = set()
         self.configured: tuple[str, ...] = ()
@@ -46,6 +47,7 @@ class RelayServers:
         """Sets the relays; all of them count as healthy until checked."""
         self.configured = tuple(names)
         self._answering = set(names)
+        self._hosts.clear()
         self._found_places.clear()
 
     @property
@@ -80,7 +82,7 @@ class RelayServers:
     def reload_places(self) -> None:
         """Reads the database of places again."""
         self._geography.reload()
-        self._found_places.clear()
+        self._found_places = {name: self._geography.place_of(host) for name, host in self._hosts.items()}
 
     def start(self) -> None:
         """Begins to check."""
@@ -104,9 +106,10 @@ class RelayServers:
 
     def _answered(self, protocol: Protocol, name: str) -> None:
         if protocol.transport is not None:
-            place = self._geography.place_of(source_of(protocol.transport.getPeer()).host)
-            if place is not None:
-                self._found_places[name] = place
+            host = source_of(protocol.transport.getPeer()).host
+            if self._hosts.get(name) != host:
+                self._hosts[name] = host
+                self._found_places[name] = self._geography.place_of(host)
             protocol.transport.loseConnection()
         if name in self.configured and name not in self._answering:
             self._answering.add(name)

@@ -33,10 +33,12 @@ class MessageConversation:
         self._websocket = websocket
         self._closing = False
         self._connection = Connection(shared, self, source, Transport.WEBSOCKET)
-        self.clogged = False
-        websocket.transport.registerProducer(self, True)
+        websocket.feed_from(self)
 
     # MessageReceiver -------------------------------------------------------------------------------
+
+    def heard(self) -> None:
+        """Only whole messages count here."""
 
     def message_received(self, payload: bytes) -> None:
         """Passes it on."""
@@ -46,6 +48,11 @@ class MessageConversation:
         """The conversation is over."""
         self._closing = True
         self._connection.connection_lost()
+
+    @property
+    def clogged(self) -> bool:
+        """See Link."""
+        return self._websocket.clogged
 
     # Link ------------------------------------------------------------------------------------------
 
@@ -61,7 +68,7 @@ class MessageConversation:
 
     def abort(self) -> None:
         """Closes at once."""
-        self._websocket.transport.abortConnection()
+        self._websocket.abort()
 
     def secure(self, keys: Sequence[bytes]) -> None:
         """There is no key exchange over WebSocket."""
@@ -71,13 +78,11 @@ class MessageConversation:
 
     def pauseProducing(self) -> None:
         """The client is slow to take what it is sent."""
-        self.clogged = True
-        self._websocket.transport.pauseProducing()
+        self._websocket.pause()
 
     def resumeProducing(self) -> None:
         """The client has caught up."""
-        self.clogged = False
-        self._websocket.transport.resumeProducing()
+        self._websocket.resume()
 
     def stopProducing(self) -> None:
         """The connection is going; closed() follows."""

@@ -23,7 +23,8 @@ class StoreFailed(Exception):
     """The store could not do what it was asked for; it has been logged."""
 
 
-def _log_failure(reason: Failure, what: str) -> Failure:
+def store_failed(reason: Failure, what: str) -> Failure:
+    """Logs why the store failed at `what`; the failure for those who asked."""
     log.error("{what} failed: {error}", what=what, error=reason.getErrorMessage())
     return Failure(StoreFailed(what))
 
@@ -62,7 +63,7 @@ class Lookups:
                 result.callback(records.get(id))
 
     def _failed(self, reason: Failure) -> None:
-        failed = _log_failure(reason, "reading peers")
+        failed = store_failed(reason, "reading peers")
         for _, waiting in self._next():
             for result in waiting:
                 result.errback(failed)
@@ -116,7 +117,7 @@ class Commits:
             result.callback(None)
 
     def _failed(self, reason: Failure, waiting: "list[Deferred[None]]") -> None:
-        failed = _log_failure(reason, "writing peers")
+        failed = store_failed(reason, "writing peers")
         self._next()
         for result in waiting:
             result.errback(failed)

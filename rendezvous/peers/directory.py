@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from rendezvous.peers.batches import Commits, Lookups
+from rendezvous.peers.batches import Commits, Lookups, store_failed
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.wire.address import Address
 from rendezvous.wire.messages import encode
@@ -168,9 +168,10 @@ class Directory:
     def rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
         """Gives the peer `old_id` of `uuid` the id `new_id` and frees the old one.
 
-        Fires False when there is no such peer, or the new id belongs to another uuid.
+        Fires False when there is no such peer, or the new id belongs to another uuid. Fails with StoreFailed.
         """
-        return self._store.rename(old_id, new_id, uuid).addCallback(self._renamed, old_id, new_id)
+        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, "changing an id")
+        return renamed.addCallback(self._renamed, old_id, new_id)
 
     def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
         if done:

@@ -135,19 +135,27 @@ def prepare(path: Path) -> Stored:
 def _prepare(connection: sqlite3.Connection) -> Stored:
     found = connection.execute("pragma quick_check(1)").fetchone()[0]
     if found != "ok":
-        raise sqlite3.DatabaseError(f"it is damaged ({found})")
+        raise sqlite3.DatabaseError(f"it is damaged ({' '.join(found.split())})")
+    _check_schema(connection)
     _configure(connection)
     for script in _SCHEMA:
         connection.executescript(files("rendezvous.peers").joinpath("schema", script).read_text("utf-8"))
-    columns = {row[1] for row in connection.execute("pragma table_info(peer)")}
-    if not columns >= _COLUMNS:
-        missing = ", ".join(sorted(_COLUMNS - columns))
-        raise sqlite3.DatabaseError(f"its peer table lacks {missing}")
     connection.execute("begin immediate")
     connection.rollback()
     peers = connection.execute("select count(*) from peer").fetchone()[0]
     told = connection.execute("select serial, rendezvous_servers from client_settings").fetchone()
     return Stored(peers, told[0], tuple(json.loads(told[1]))) if told else Stored(peers, 0, ())
+
+
+def _check_schema(connection: sqlite3.Connection) -> None:
+    """Whatever is called ``peer`` must be the peer table; there may be nothing yet."""
+    kinds = [row[0] for row in connection.execute("select type from sqlite_schema where name = 'peer'")]
+    if not kinds:
+        return
+    missing = _COLUMNS - {row[1] for row in connection.execute("pragma table_info(peer)")}
+    if kinds != ["table"] or missing:
+        lacks = f" that lacks {', '.join(sorted(missing))}" if missing else ""
+        raise sqlite3.DatabaseError(f"its peer table is a {kinds[0]}{lacks}")
 
 
 def _configure(connection: sqlite3.Connection) -> None:
