@@ -388,11 +388,11 @@ def test_unreadable_dotenv_file() -> None:
 def test_settings_without_effect(name: str, value: str, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """What only the Rust server needs is accepted, and said to have no effect."""
     settings = parsed("hbbs", *put(place, name, value, monkeypatch))
-    told = [warning for warning in StartReport(settings, IDENTITY, 0).warnings() if name in warning]
+    told = [warning for warning in StartReport(settings, IDENTITY, None).warnings() if name in warning]
     assert len(told) == 1
     assert "no effect" in told[0]
 
 
 def test_nothing_is_warned_of_without_need() -> None:
     """Both servers with a key and no settings give no warning."""
-    assert list(StartReport(parsed("both"), IDENTITY, 0).warnings()) == []
+    assert list(StartReport(parsed("both"), IDENTITY, None).warnings()) == []

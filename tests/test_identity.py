@@ -121,7 +121,7 @@ def test_warnings(server: Server, key: str, word: str, tmp_path: Path) -> None:
     """A text as the key, and a relay without one, are warned of."""
     settings = load_settings(server, {"key": key}, directory=tmp_path, environ={})
     identity = load_identity(key, tmp_path, signs=server != "hbbr")
-    assert any(word in warning for warning in StartReport(settings, identity, 0).warnings())
+    assert any(word in warning for warning in StartReport(settings, identity, None).warnings())
 
 
 def test_relay_without_a_key(tmp_path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tests of the ID server: its real protocol classes over memory transports."""

@@ -1,0 +1,146 @@
+"""The reactor and the transports of the tests: nothing leaves memory, and time moves when told to."""
+
+from __future__ import annotations
+
+import os
+import socket
+from typing import Any
+
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IHalfCloseableProtocol
+from twisted.internet.protocol import DatagramProtocol, Protocol, ServerFactory
+from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.python.failure import Failure
+
+from rendezvous.datagram_port import DatagramPort
+from rendezvous.hbbs.short_requests import ShortRequestPort
+from rendezvous.wire.address import Address
+
+_SOON = 0.005
+"""Seconds within which a call counts as a part of what is happening now."""
+
+
+class MemoryTransport(StringTransport):
+    """One TCP connection. As with a real one, closing takes a turn of the reactor.
+
+    While `stuck`, the client takes nothing, so that the connection closes only by force.
+    """
+
+    protocol: Protocol
+
+    def __init__(self, reactor: TestReactor, peer: Any) -> None:
+        super().__init__(peerAddress=peer, lenient=True)
+        self._reactor = reactor
+        self.stuck = False
+        self.write_closed = False
+        self.aborted = False
+        self.lost = False
+
+    def setTcpNoDelay(self, enabled: bool) -> None:
+        """Nothing is delayed in memory."""
+
+    def setTcpKeepAlive(self, enabled: bool) -> None:
+        """Nothing is lost in memory."""
+
+    def loseConnection(self) -> None:
+        """Closes in a turn of the reactor, when everything is taken and no producer is left."""
+        if not self.disconnecting:
+            self.disconnecting = True
+            self._reactor.callLater(0, self._close_if_done)
+
+    def loseWriteConnection(self) -> None:
+        """Sends the end of the stream, at which a client that takes it closes, too."""
+        self.write_closed = True
+        self._reactor.callLater(0, self._close_if_done)
+
+    def abortConnection(self) -> None:
+        """Closes in a turn of the reactor, whatever was not taken."""
+        self.disconnecting = self.aborted = True
+        self._reactor.callLater(0, self.lose)
+
+    def unregisterProducer(self) -> None:
+        """As with a real transport, also without a producer."""
+        self.producer = None
+        self.streaming = None
+        if self.disconnecting:
+            self._reactor.callLater(0, self._close_if_done)
+
+    def _close_if_done(self) -> None:
+        if not self.stuck and self.producer is None:
+            self.lose()
+
+    def lose(self) -> None:
+        """The connection is gone."""
+        if not self.lost:
+            self.lost = self.disconnecting = True
+            self.connected = False
+            self.protocol.connectionLost(Failure(ConnectionDone()))
+
+    def end_of_stream(self) -> None:
+        """The client sends no more."""
+        if IHalfCloseableProtocol.providedBy(self.protocol):
+            self.protocol.readConnectionLost()
+        else:
+            self.lose()
+
+
+class DatagramTransport:
+    """The UDP socket of one address family; `sent` is what left it."""
+
+    def __init__(self, sent: list[tuple[bytes, Address]]) -> None:
+        self._sent = sent
+
+    def write(self, datagram: bytes, address: tuple[Any, ...]) -> None:
+        """Sends."""
+        self._sent.append((datagram, Address(*address[:2])))
+
+
+class TestReactor(MemoryReactorClock):
+    """A Clock that takes the listening sockets over, and remembers what listens."""
+
+    __test__ = False
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rightNow = 1000.0
+        self.factories: dict[int, ServerFactory] = {}
+        self.short_request_ports: dict[tuple[int, int], ShortRequestPort] = {}
+        self.datagram_protocols: dict[int, DatagramProtocol] = {}
+        self.datagrams: list[tuple[bytes, Address]] = []
+
+    def adoptStreamPort(self, fileno: int, addressFamily: int, factory: ServerFactory) -> Any:
+        """Notes which factory listens on which port."""
+        with socket.socket(fileno=os.dup(fileno)) as listening:
+            self.factories[listening.getsockname()[1]] = factory
+        return super().adoptStreamPort(fileno, addressFamily, factory)
+
+    def addReader(self, reader: Any) -> None:
+        """Takes the protocol, or the factory, of a port of ours, which then never reads its socket."""
+        if isinstance(reader, DatagramPort):
+            protocol = reader._protocol
+            protocol.transport = DatagramTransport(self.datagrams)  # type: ignore[assignment]
+            self.datagram_protocols[reader._socket.family] = protocol
+        elif isinstance(reader, ShortRequestPort):
+            self.factories[reader._socket.getsockname()[1]] = reader._factory
+            self.short_request_ports[reader._socket.getsockname()[1], reader._socket.family] = reader
+        super().addReader(reader)
+
+    def run_for(self, seconds: float) -> None:
+        """Lets time pass, every call at its own time."""
+        end = self.rightNow + seconds
+        self._run_until(end)
+        self.rightNow = end
+
+    def settle(self) -> None:
+        """Runs what is about to happen; time stands still when there is nothing."""
+        while calls := [call.getTime() for call in self.getDelayedCalls()]:
+            if min(calls) > self.rightNow + _SOON:
+                return
+            self._run_until(min(calls))
+
+    def _run_until(self, end: float) -> None:
+        while calls := [call.getTime() for call in self.getDelayedCalls()]:
+            if min(calls) > end:
+                return
+            self.rightNow = max(self.rightNow, min(calls))
+            self.advance(0)

@@ -1,0 +1,1 @@
+"""Tests of the peer store, the directory and the limits."""

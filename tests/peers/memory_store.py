@@ -1,0 +1,91 @@
+"""An IPeerStore in memory, whose answers a test may hold back or turn into failures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from rendezvous.peers.store import IPeerStore, PeerRecord
+
+
+class Unavailable(Exception):
+    """What the store fails with when a test wants it to."""
+
+
+@implementer(IPeerStore)
+class MemoryPeerStore:
+    """Does at once what it is asked for, unless `holding`; then `release` or `fail` does, the oldest first."""
+
+    def __init__(self, *records: PeerRecord) -> None:
+        self.records = {record.id: record for record in records}
+        self.client_settings: tuple[int, tuple[str, ...]] = (0, ())
+        self.holding = False
+        self.broken = False
+        self.loads: list[list[str]] = []
+        self.saves: list[list[PeerRecord]] = []
+        self.closed = False
+        self._held: list[tuple[Deferred[Any], Callable[[], Any]]] = []
+
+    @property
+    def held(self) -> int:
+        """How many calls wait for `release` or `fail`."""
+        return len(self._held)
+
+    def load(self, ids: Collection[str]) -> Deferred[dict[str, PeerRecord]]:
+        """See IPeerStore."""
+        self.loads.append(list(ids))
+        return self._do(lambda: {id: self.records[id] for id in ids if id in self.records})
+
+    def save(self, records: Sequence[PeerRecord]) -> Deferred[None]:
+        """See IPeerStore."""
+        self.saves.append(list(records))
+        return self._do(lambda: self._save(records))
+
+    def rename(self, old_id: str, new_id: str, uuid: bytes) -> Deferred[bool]:
+        """See IPeerStore."""
+        return self._do(lambda: self._rename(old_id, new_id, uuid))
+
+    def save_client_settings(self, serial: int, rendezvous_servers: Sequence[str]) -> Deferred[None]:
+        """See IPeerStore."""
+        told = (serial, tuple(rendezvous_servers))
+        return self._do(lambda: setattr(self, "client_settings", max(self.client_settings, told)))
+
+    def close(self) -> Deferred[None]:
+        """See IPeerStore."""
+        self.closed = True
+        return self._do(lambda: None)
+
+    def release(self) -> None:
+        """Does the oldest call that was held back."""
+        result, work = self._held.pop(0)
+        result.callback(work())
+
+    def fail(self) -> None:
+        """Lets the oldest call that was held back fail, without an effect."""
+        self._held.pop(0)[0].errback(Unavailable("the disk is full"))
+
+    def _do(self, work: Callable[[], Any]) -> Deferred[Any]:
+        result: Deferred[Any] = Deferred()
+        if self.holding:
+            self._held.append((result, work))
+        elif self.broken:
+            result.errback(Unavailable("the disk is full"))
+        else:
+            result.callback(work())
+        return result
+
+    def _save(self, records: Sequence[PeerRecord]) -> None:
+        for record in records:
+            if self.records.get(record.id, record).uuid == record.uuid:
+                self.records[record.id] = record
+
+    def _rename(self, old_id: str, new_id: str, uuid: bytes) -> bool:
+        old, taken = self.records.get(old_id), self.records.get(new_id)
+        if old is None or old.uuid != uuid or (taken is not None and taken.uuid != uuid):
+            return False
+        self.records[new_id] = old._replace(id=new_id)
+        del self.records[old_id]
+        return True
