@@ -181,4 +181,5 @@ class _ProxyHeader(Protocol):
 
 def source_of(peer: IAddress | None) -> Address:
     """The numeric address of a Twisted transport's peer, in its one spelling."""
-    return Address(plain_host(peer.host), peer.port)  # type: ignore[union-attr]
+    host: str = peer.host  # type: ignore[union-attr]
+    return Address(plain_host(host) if ":" in host else host, peer.port)  # type: ignore[union-attr]

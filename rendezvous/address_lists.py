@@ -23,6 +23,8 @@ class AddressList:
         self._ids_allowed = ids
         self._words: set[str] = set()
         self._networks: dict[str, IPv4Network | IPv6Network] = {}
+        self.any = False
+        """Whether anything is listed; cheaper than asking for one word."""
         for word in words:
             self.add(word)
 
@@ -54,6 +56,7 @@ class AddressList:
             self._networks[spelling] = ip_network(spelling)
         else:
             self._words.add(spelling)
+        self.any = True
         return spelling
 
     def remove(self, text: str) -> None:
@@ -61,14 +64,15 @@ class AddressList:
         if text == "all":
             self._words.clear()
             self._networks.clear()
-            return
-        spelling = self._spelling(text)
-        self._words.discard(spelling)
-        self._networks.pop(spelling, None)
+        else:
+            spelling = self._spelling(text)
+            self._words.discard(spelling)
+            self._networks.pop(spelling, None)
+        self.any = bool(self)
 
     def replace(self, other: "AddressList") -> None:
         """Takes over what `other` lists."""
-        self._words, self._networks = other._words, other._networks
+        self._words, self._networks, self.any = other._words, other._networks, other.any
 
     def _spelling(self, text: str) -> str:
         try:

@@ -1,7 +1,7 @@
 """Who may register and who may reach others: known ids, a full store, a deny list, tokens."""
 
-from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from zope.interface import Interface, implementer
+from twisted.internet.defer import Deferred, maybeDeferred
+from zope.interface import Interface
 
 from rendezvous.address_lists import AddressList
 from rendezvous.peers.directory import Directory
@@ -14,20 +14,17 @@ class ITokenChecker(Interface):
         """Fires whether `token`, as a client sends it, is good now."""
 
 
-@implementer(ITokenChecker)
-class AnyToken:
-    """Asks for no login."""
-
-    def check(self, token: str) -> "Deferred[bool]":
-        """See ITokenChecker."""
-        return succeed(True)
-
-
 class Access:
-    """The rules beyond those of the protocol itself."""
+    """The rules beyond those of the protocol itself; without `tokens` nobody has to log in."""
 
     def __init__(
-        self, denied: AddressList, tokens: ITokenChecker, directory: Directory, max_peers: int, *, known_only: bool
+        self,
+        denied: AddressList,
+        tokens: ITokenChecker | None,
+        directory: Directory,
+        max_peers: int,
+        *,
+        known_only: bool,
     ) -> None:
         self.denied = denied
         self._tokens = tokens
@@ -45,6 +42,6 @@ class Access:
         """Whether others may reach `id`."""
         return id not in self.denied
 
-    def is_logged_in(self, token: str) -> "Deferred[bool]":
-        """Fires whether a request with `token` may go on."""
-        return maybeDeferred(self._tokens.check, token)
+    def is_logged_in(self, token: str) -> "bool | Deferred[bool]":
+        """Whether a request with `token` may go on, or a Deferred of it."""
+        return True if self._tokens is None else maybeDeferred(self._tokens.check, token)

@@ -25,17 +25,14 @@ class ClientSettings:
         self, serial: int, rendezvous_servers: Sequence[str], store: IPeerStore, *, from_loopback: bool
     ) -> None:
         self._update = ConfigUpdate(serial=serial, rendezvous_servers=rendezvous_servers)
+        self.serial = serial
+        """The serial in force."""
         self._store = store
         self._from_loopback = from_loopback
 
-    @property
-    def serial(self) -> int:
-        """The serial in force."""
-        return self._update.serial
-
     def newer_than(self, serial: int) -> tuple[ConfigUpdate, ...]:
         """The update for a client whose serial is `serial`; none when it has this one."""
-        return (self._update,) if self._update.serial > serial else ()
+        return (self._update,) if self.serial > serial else ()
 
     def configure_update(self, request: Request[ConfigUpdate]) -> Answer:
         """An administrator's update: from loopback only, and only upwards. It outlasts a restart."""
@@ -44,6 +41,7 @@ class ClientSettings:
             raise Refused("not_from_loopback")
         if update.serial <= self.serial:
             return NOTHING
+        self.serial = update.serial
         self._update = ConfigUpdate(serial=update.serial, rendezvous_servers=update.rendezvous_servers)
         self.log.info(
             "clients are told of serial {serial}, ID servers {servers}",

@@ -4,8 +4,7 @@ It must equal the slow path, `Registration.register_peer` behind `dispatch`, in 
 directory knows afterwards; whatever is not plainly the usual case is left to that.
 """
 
-from collections.abc import Container
-
+from rendezvous.address_lists import AddressList
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.peers.directory import Directory
 from rendezvous.wire.address import Address
@@ -16,6 +15,13 @@ _ID = 0x0A
 """Tag of RegisterPeer.id."""
 _SERIAL = 0x10
 """Tag of RegisterPeer.serial."""
+_LONGEST_ID = 60
+_HEADS = {
+    bytes((_REGISTER_PEER, size - 2, _ID, length)): (4 + length, size)
+    for length in range(1, _LONGEST_ID + 1)
+    for size in (4 + length, 6 + length)
+}
+"""First four bytes -> where the id ends, and the size; there is no serial behind it, or one below 128."""
 _ANSWER = b"\x3a\x00"
 """RegisterPeerResponse with request_pk false."""
 
@@ -23,8 +29,8 @@ _ANSWER = b"\x3a\x00"
 class Heartbeats:
     """Answers heartbeats of peers that are in memory and have not moved."""
 
-    def __init__(self, directory: Directory, client_settings: ClientSettings, denied: Container[str]) -> None:
-        self._directory = directory
+    def __init__(self, directory: Directory, client_settings: ClientSettings, denied: AddressList) -> None:
+        self._get = directory.get
         self._client_settings = client_settings
         self._denied = denied
 
@@ -33,21 +39,23 @@ class Heartbeats:
 
         `now` is the monotonic time in seconds.
         """
-        size = len(datagram)
-        if not 5 <= size <= 64 or datagram[0] != _REGISTER_PEER or datagram[1] != size - 2 or datagram[2] != _ID:
+        head = _HEADS.get(datagram[:4])
+        if head is None or len(datagram) != head[1]:
             return None
-        end = 4 + datagram[3]
-        if end != size and (end + 2 != size or datagram[end] != _SERIAL or datagram[end + 1] > 0x7F):
+        end, size = head
+        serial = 0
+        if end != size:
+            if datagram[end] != _SERIAL:
+                return None
+            serial = datagram[end + 1]
+        try:
+            id = datagram[4:end].decode("ascii")
+        except UnicodeDecodeError:
             return None
-        raw = datagram[4:end]
-        if not raw.isascii():
-            return None
-        id = raw.decode("ascii")
-        peer = self._directory.get(id)
+        peer = self._get(id)
         if peer is None or not peer.pk or peer.connection is not None or peer.host != source[0]:
             return None
-        serial = datagram[end + 1] if end != size else 0
-        if self._client_settings.serial > serial or id in self._denied:
+        if serial > 127 or self._client_settings.serial > serial or (self._denied.any and id in self._denied):
             return None
         if peer.address != source:
             peer.address = Address(source[0], source[1])

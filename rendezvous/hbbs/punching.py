@@ -4,6 +4,7 @@ import hmac
 import time
 
 from nacl.signing import SigningKey
+from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
 from rendezvous.admission import Refused
@@ -80,11 +81,17 @@ class Punching:
         if self._licence_key and not hmac.compare_digest(message.licence_key.encode(), self._licence_key):
             self.log.info("{address} asked for {id} with a wrong key", address=request.source, id=message.id)
             return (PunchHoleResponse(failure=PunchHoleResponse.LICENSE_MISMATCH),)
-        return self._access.is_logged_in(message.token).addCallback(self._look_up, request)
+        logged_in = self._access.is_logged_in(message.token)
+        if isinstance(logged_in, Deferred):
+            return logged_in.addCallback(self._look_up, request)
+        return self._look_up(logged_in, request)
 
     def _look_up(self, logged_in: bool, request: Request[PunchHoleRequest]) -> Answer:
         if not logged_in:
             return (PunchHoleResponse(other_failure=NOT_LOGGED_IN),)
+        peer = self._directory.get(request.message.id)
+        if peer is not None:
+            return self._punch(peer, request)
         return self._directory.find(request.message.id).addCallback(self._punch, request)
 
     def _punch(self, peer: Peer | None, request: Request[PunchHoleRequest]) -> Answer:

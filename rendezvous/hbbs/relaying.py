@@ -1,5 +1,7 @@
 """Relay requests: A and B agree on a uuid and a relay to meet at (docs/protocol.md, "Connecting")."""
 
+from twisted.internet.defer import Deferred
+
 from rendezvous.admission import Refused
 from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.exchanges import Exchanges
@@ -32,11 +34,17 @@ class Relaying:
 
     def request_relay(self, request: Request[RequestRelay]) -> Answer:
         """Passes A's request on to B; fires with B's RelayResponse. The relay asks for the key, not this."""
-        return self._access.is_logged_in(request.message.token).addCallback(self._look_up, request)
+        logged_in = self._access.is_logged_in(request.message.token)
+        if isinstance(logged_in, Deferred):
+            return logged_in.addCallback(self._look_up, request)
+        return self._look_up(logged_in, request)
 
     def _look_up(self, logged_in: bool, request: Request[RequestRelay]) -> Answer:
         if not logged_in:
             return (RelayResponse(uuid=request.message.uuid, refuse_reason=NOT_LOGGED_IN),)
+        peer = self._directory.get(request.message.id)
+        if peer is not None:
+            return self._request(peer, request)
         return self._directory.find(request.message.id).addCallback(self._request, request)
 
     def _request(self, peer: Peer | None, request: Request[RequestRelay]) -> Answer:

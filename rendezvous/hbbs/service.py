@@ -10,7 +10,7 @@ from rendezvous.accepting import AcceptPolicy, Proxies
 from rendezvous.address_lists import AddressList, ListFile
 from rendezvous.admission import Admission
 from rendezvous.datagram_port import DatagramPort, UDPListener
-from rendezvous.hbbs.access import Access, AnyToken, ITokenChecker
+from rendezvous.hbbs.access import Access, ITokenChecker
 from rendezvous.hbbs.client_settings import ClientSettings, SoftwareUpdates
 from rendezvous.hbbs.connection import Conversations
 from rendezvous.hbbs.console import HbbsCommands
@@ -141,7 +141,7 @@ class HbbsService(MultiService):
         if stored.serial > settings.serial:
             told = (stored.serial, stored.rendezvous_servers)
         client_settings = ClientSettings(*told, store, from_loopback=settings.trusts_loopback)
-        tokens: ITokenChecker = AnyToken()
+        tokens: ITokenChecker | None = None
         if settings.must_login:
             tokens = JWTChecker.from_file(Path(settings.data, settings.token_secret))
         access = Access(denied, tokens, self.directory, settings.max_peers, known_only=settings.known_only)

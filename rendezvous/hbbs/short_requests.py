@@ -15,9 +15,9 @@ from zope.interface import implementer
 
 from rendezvous.admission import Refused
 from rendezvous.hbbs.request import NOTHING, Replies, Request
-from rendezvous.hbbs.tcp import TCPFactory
+from rendezvous.hbbs.tcp import FramedConversation, TCPFactory
 from rendezvous.wire.address import Address, plain_host
-from rendezvous.wire.framing import FrameDecoder, FrameTooLong, encode_frame
+from rendezvous.wire.framing import encode_frame, whole_frame
 from rendezvous.wire.messages import MalformedMessage, decode, encode
 
 SHORT = frozenset({"test_nat_request", "online_request", "punch_hole_sent", "local_addr", "relay_response"})
@@ -98,14 +98,12 @@ class ShortRequestPort:
     def _whole_conversation(self, connection: socket.socket, source: Address, data: bytes) -> bool:
         """Answers when `data` is exactly one short request; False when it is for the slow path."""
         factory = self._factory
-        decoder = FrameDecoder(factory.max_frame)
-        decoder.feed(data)
+        payload = whole_frame(data, factory.max_frame)
+        if not payload:
+            return False
         try:
-            payload = decoder.next_frame()
-            if not payload or decoder.unfinished:
-                return False
             kind, message = decode(payload)
-        except (FrameTooLong, MalformedMessage):
+        except MalformedMessage:
             return False
         if kind not in SHORT or not factory.policy.has_room(source.host):
             return False
@@ -131,7 +129,7 @@ class ShortRequestPort:
             self._factory.drop("send_failed")
 
     def _hand_over(self, connection: socket.socket, data: bytes) -> None:
-        factory = _Handed(self._factory)
+        factory = _Handed(self._factory, plain=bool(data))
         try:
             self._reactor.adoptStreamConnection(connection.fileno(), connection.family, factory)
         except OSError:  # it was reset meanwhile
@@ -142,10 +140,11 @@ class ShortRequestPort:
 
 
 class _Handed:
-    """Makes the slow path's protocol and remembers it."""
+    """Makes the slow path's protocol and remembers it; who spoke first, in `plain`, is offered no keys."""
 
-    def __init__(self, factory: TCPFactory) -> None:
+    def __init__(self, factory: TCPFactory, *, plain: bool) -> None:
         self._factory = factory
+        self._plain = plain
         self.protocol: Any = None
 
     def doStart(self) -> None:
@@ -157,6 +156,8 @@ class _Handed:
     def buildProtocol(self, addr: Any) -> Any:
         """See IFactory."""
         self.protocol = self._factory.buildProtocol(addr)
+        if self._plain and isinstance(self.protocol, FramedConversation):
+            self.protocol.offers_keys = False
         return self.protocol
 
 

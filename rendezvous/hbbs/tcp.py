@@ -61,6 +61,7 @@ class FramedConversation(Protocol):
         self._offering: IDelayedCall | None = None
         self._stream: SecretStream | None = None
         self._closing = False
+        self.offers_keys = factory.signing_key is not None
         self.clogged = False
 
     def connectionMade(self) -> None:
@@ -68,7 +69,7 @@ class FramedConversation(Protocol):
         self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self.connection = Connection(self.factory.shared, self, self._source, self.factory.kind)
-        if self.factory.signing_key is not None:
+        if self.offers_keys:
             self._offer_later(self._offer_next_turn)
 
     # A delayed call of zero seconds runs before the reactor reads; two of them leave it a turn to read.

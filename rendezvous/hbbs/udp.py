@@ -1,6 +1,6 @@
 """UDP port P: one message a datagram, answered to its source and nowhere else."""
 
-from collections.abc import Container, Mapping
+from collections.abc import Mapping
 from socket import AF_INET, AF_INET6, AddressFamily
 from typing import Any
 
@@ -9,6 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
+from rendezvous.address_lists import AddressList
 from rendezvous.admission import Refused
 from rendezvous.datagram_port import DatagramPort
 from rendezvous.hbbs.dispatch import Dispatcher
@@ -29,7 +30,7 @@ class RendezvousDatagrams(DatagramProtocol):
         self,
         dispatcher: Dispatcher,
         heartbeats: Heartbeats,
-        denied: Container[str],
+        denied: AddressList,
         drops: Drops,
         clock: IReactorTime,
     ) -> None:
@@ -41,7 +42,7 @@ class RendezvousDatagrams(DatagramProtocol):
 
     def datagramReceived(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
         """Answers a heartbeat, or decodes, dispatches, and answers."""
-        if addr[0] in self._denied:
+        if self._denied.any and addr[0] in self._denied:
             self._drops.count(Transport.UDP.value, "denied")
             return
         now = self._clock.seconds()

@@ -33,6 +33,15 @@ def frame_header(length: int) -> bytes:
     raise FrameTooLong(f"{length} bytes are more than a frame can hold")
 
 
+def whole_frame(data: bytes, max_length: int) -> bytes | None:
+    """The payload when `data` is exactly one frame of at most `max_length` bytes, else None."""
+    if not data:
+        return None
+    start = (data[0] & 3) + 1
+    length = int.from_bytes(data[:start], "little") >> 2
+    return data[start:] if start + length == len(data) and length <= max_length else None
+
+
 class FrameDecoder:
     """Turns a stream of bytes into frame payloads, however the stream was cut.
 
