@@ -4,7 +4,6 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
@@ -74,22 +73,3 @@ class DatagramPort:
 
     def connectionLost(self, reason: Failure) -> None:
         """See IReadDescriptor; a UDP socket is not lost."""
-
-
-class UDPListener(Service):
-    """Receives on ports while the service runs."""
-
-    def __init__(self, ports: list[DatagramPort]) -> None:
-        self._ports = ports
-
-    def startService(self) -> None:
-        """Begins to receive."""
-        super().startService()
-        for port in self._ports:
-            port.startListening()
-
-    def stopService(self) -> None:
-        """Stops receiving."""
-        super().stopService()
-        for port in self._ports:
-            port.stopListening()

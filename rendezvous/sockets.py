@@ -7,7 +7,9 @@ import errno
 import os
 import resource
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
+from typing import Protocol as Interface
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IReactorSocket, ITCPTransport
@@ -146,3 +148,32 @@ class TCPListener(Service):
         for port in self._ports:
             port.stopListening()
         self._ports = []
+
+
+class Port(Interface):
+    """A listening port."""
+
+    def startListening(self) -> None:
+        """Begins."""
+
+    def stopListening(self) -> None:
+        """Ends, and closes the socket."""
+
+
+class PortService(Service):
+    """Listens on ports while the service runs; what was accepted goes on."""
+
+    def __init__(self, ports: Sequence[Port]) -> None:
+        self._ports = ports
+
+    def startService(self) -> None:
+        """Begins to listen."""
+        super().startService()
+        for port in self._ports:
+            port.startListening()
+
+    def stopService(self) -> None:
+        """Ends listening."""
+        super().stopService()
+        for port in self._ports:
+            port.stopListening()

@@ -8,15 +8,15 @@ of its own once it is bulk. Where there is no pipe to be had it goes on copying.
 
 import fcntl
 import os
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-if TYPE_CHECKING:
-    from rendezvous.hbbr.session import Session, Splicer
-    from rendezvous.hbbr.tcp import StreamSide
+from rendezvous.hbbr.session import Session, Side, Splicer
+from rendezvous.sockets import IStreamTransport
 
 _BUFFER = memoryview(bytearray(256 * 1024))
 """Where all copying directions of the process read to; empty again before anything else runs."""
@@ -30,10 +30,21 @@ _ROUNDS = 4
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
-def splicer(reactor: Any) -> "Splicer | None":
+class StreamSide(Side, Interface):
+    """A side over TCP, whose socket can be taken over."""
+
+    transport: IStreamTransport
+    finished: bool
+    """Whether the client sends no more."""
+
+    def take_over(self, end: "SplicedEnd") -> bytes:
+        """Leaves the socket to `end`; returns what came early."""
+
+
+def splicer(reactor: Any) -> Splicer | None:
     """What joins two StreamSides in this reactor; None where the system can't splice."""
 
-    def splice(session: "Session", first: Any, second: Any) -> None:
+    def splice(session: Session, first: Any, second: Any) -> None:
         SplicedPair(reactor, session, first, second).start()
 
     return splice if hasattr(os, "splice") else None
@@ -42,7 +53,7 @@ def splicer(reactor: Any) -> "Splicer | None":
 class SplicedPair:
     """Two sides whose bytes are passed on without their transports."""
 
-    def __init__(self, reactor: Any, session: "Session", first: "StreamSide", second: "StreamSide") -> None:
+    def __init__(self, reactor: Any, session: Session, first: StreamSide, second: StreamSide) -> None:
         self._session = session
         self._ends = (SplicedEnd(reactor, self, first), SplicedEnd(reactor, self, second))
         one, other = self._ends
@@ -84,7 +95,7 @@ class SplicedEnd:
     incoming: "_Direction"
     outgoing: "_Direction"
 
-    def __init__(self, reactor: Any, pair: SplicedPair, side: "StreamSide") -> None:
+    def __init__(self, reactor: Any, pair: SplicedPair, side: StreamSide) -> None:
         self.side = side
         self.pair = pair
         self.socket = side.transport.getHandle()  # type: ignore[attr-defined]
@@ -164,7 +175,7 @@ class _Direction:
         "target",
     )
 
-    def __init__(self, session: "Session", source: SplicedEnd, target: SplicedEnd) -> None:
+    def __init__(self, session: Session, source: SplicedEnd, target: SplicedEnd) -> None:
         self._session = session
         self.source = source
         self.target = target

@@ -1,16 +1,16 @@
 """What a client asked, as the functions behind the dispatch tables get it, and what they return."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING, Generic, TypeAlias, TypeVar
+from typing import Generic, TypeAlias, TypeVar
+from typing import Protocol as Interface
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
 
+from rendezvous.peers.directory import Peer
 from rendezvous.wire.address import Address
-
-if TYPE_CHECKING:
-    from rendezvous.hbbs.connection import Connection
 
 M = TypeVar("M", bound=Message)
 
@@ -32,6 +32,26 @@ class Transport(Enum):
     """Port P+2."""
 
 
+class Conversation(Interface):
+    """The TCP or WebSocket connection that a request came over, as far as requests concern it."""
+
+    lost: bool
+    """Whether the client is gone."""
+
+    @property
+    def sealed(self) -> bool:
+        """Whether what comes and goes is sealed."""
+
+    def register(self, peer: Peer) -> None:
+        """`peer` is present on this connection from now on."""
+
+    def hold(self) -> None:
+        """Keeps the connection, with heartbeats, until the client falls silent."""
+
+    def secure(self, keys: Sequence[bytes]) -> None:
+        """Seals every frame from now on. Raises Refused."""
+
+
 @dataclass(slots=True, eq=False)
 class Request(Generic[M]):
     """One message: what, from where, over which transport, when (monotonic seconds)."""
@@ -40,5 +60,5 @@ class Request(Generic[M]):
     source: Address
     transport: Transport
     arrival: float
-    connection: "Connection | None" = None
-    """What it came over; None with UDP."""
+    connection: Conversation | None = None
+    """What it came over; None with UDP and for short requests."""

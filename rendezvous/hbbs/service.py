@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from rendezvous.accepting import AcceptPolicy, Proxies
 from rendezvous.address_lists import AddressList, ListFile
 from rendezvous.admission import Admission
-from rendezvous.datagram_port import DatagramPort, UDPListener
+from rendezvous.datagram_port import DatagramPort
 from rendezvous.hbbs.access import Access, ITokenChecker
 from rendezvous.hbbs.client_settings import ClientSettings, SoftwareUpdates
 from rendezvous.hbbs.connection import Conversations
@@ -28,7 +28,7 @@ from rendezvous.hbbs.relaying import Relaying
 from rendezvous.hbbs.relays import RelayServers
 from rendezvous.hbbs.request import Transport
 from rendezvous.hbbs.routes import RelayNames, Routes
-from rendezvous.hbbs.short_requests import ShortRequestListener, ShortRequestPort
+from rendezvous.hbbs.short_requests import ShortRequestPort
 from rendezvous.hbbs.tcp import TCPFactory
 from rendezvous.hbbs.tokens import JWTChecker
 from rendezvous.hbbs.udp import DatagramSender, RendezvousDatagrams
@@ -39,7 +39,7 @@ from rendezvous.peers.directory import Directory
 from rendezvous.peers.limits import RegistrationLimits
 from rendezvous.peers.store import IPeerStore, Stored
 from rendezvous.settings import Settings
-from rendezvous.sockets import TCPListener, listen_tcp, listen_udp
+from rendezvous.sockets import PortService, TCPListener, listen_tcp, listen_udp
 from rendezvous.text_console import Console
 
 
@@ -103,7 +103,7 @@ class HbbsService(MultiService):
         )
         for port, factory in ((settings.port, main), (settings.nat_port, second)):
             sockets = listen_tcp(settings.bind, port, "port")
-            self.addService(ShortRequestListener([ShortRequestPort(reactor, sock, factory) for sock in sockets]))
+            self.addService(PortService([ShortRequestPort(reactor, sock, factory) for sock in sockets]))
         websocket = websocket_factory(policy, shared, settings.max_frame)
         sockets = listen_tcp(settings.bind, settings.websocket_port, "port")
         self.addService(TCPListener(reactor, sockets, websocket))
@@ -172,7 +172,7 @@ class HbbsService(MultiService):
             protocols[sock.family] = protocol
             ports.append(DatagramPort(reactor, sock, protocol, lambda: drops.count("udp", "send_failed")))
         self.directory.send_datagram = DatagramSender(protocols).send
-        self.addService(UDPListener(ports))
+        self.addService(PortService(ports))
 
     def cut_denied(self) -> None:
         """Takes denied ids, and peers at denied addresses, offline."""

@@ -8,7 +8,6 @@ it, is handed to that.
 import socket
 from typing import Any
 
-from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -159,22 +158,3 @@ class _Handed:
         if self._plain and isinstance(self.protocol, FramedConversation):
             self.protocol.offers_keys = False
         return self.protocol
-
-
-class ShortRequestListener(Service):
-    """Accepts on sockets that are already listening while the service runs."""
-
-    def __init__(self, ports: list[ShortRequestPort]) -> None:
-        self._ports = ports
-
-    def startService(self) -> None:
-        """Begins to accept."""
-        super().startService()
-        for port in self._ports:
-            port.startListening()
-
-    def stopService(self) -> None:
-        """Stops accepting; connections go on until their own service ends them."""
-        super().stopService()
-        for port in self._ports:
-            port.stopListening()
