@@ -1,7 +1,7 @@
 """Every setting: its name, default, allowed values and effect (docs/configuration.md)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -282,6 +282,15 @@ class Settings:
         servers="hbbr",
         flag=False,
     )
+    usage_db: str = _setting(
+        "",
+        text,
+        "SQLite file, relative to --data, for a row of each relayed session; none when empty",
+        servers="hbbr",
+    )
+    usage_days: int = _setting(
+        "90", integer(1, 36500, " days"), "how long those rows are kept, in days", servers="hbbr"
+    )
     max_relay_connections: int = _setting("2500", integer(2, 10**6), "relay connections at a time", servers="hbbr")
     max_relay_connections_per_address: int = _setting(
         "1000", integer(2, 10**6), "the same for one address", servers="hbbr"
@@ -349,6 +358,31 @@ class Settings:
     def has_hbbr(self) -> bool:
         """Whether this process is a relay."""
         return self.server != "hbbs"
+
+
+_RESERVED = 200
+"""Descriptors for everything but connections."""
+_PER_RELAY_CONNECTION = 3
+"""A relay connection has a socket, and a pipe of two ends while it is busy."""
+
+
+def fit_to_descriptors(settings: Settings, descriptors: int) -> Settings:
+    """`settings` with limits of connections that so many `descriptors` allow, and a warning if they are lower."""
+    need = settings.max_connections * settings.has_hbbs
+    need += _PER_RELAY_CONNECTION * settings.max_relay_connections * settings.has_hbbr
+    share = max(descriptors - _RESERVED, 10) / need
+    if share >= 1:
+        return settings
+    warning = (
+        f"max-connections and max-relay-connections take {need + _RESERVED} descriptors, but the system gives "
+        f"{descriptors}, so they are {share:.0%} of what is set; raise its limit (LimitNOFILE=, ulimit -Hn)."
+    )
+    return replace(
+        settings,
+        max_connections=max(1, int(settings.max_connections * share)),
+        max_relay_connections=max(2, int(settings.max_relay_connections * share)),
+        warnings=(*settings.warnings, warning),
+    )
 
 
 SETTINGS: Mapping[str, Setting] = {

@@ -1,7 +1,6 @@
 """What is said at start: what is served, and what a person types into a client."""
 
 import platform
-import resource
 import socket
 from collections.abc import Iterator
 from ipaddress import IPv4Network
@@ -36,10 +35,6 @@ def own_address_in(network: IPv4Network) -> str:
     return own_address(str(network.network_address + min(1, network.num_addresses - 1)))
 
 
-DESCRIPTORS_PER_RELAY = 3
-"""A relayed connection has a socket, and a pipe of two ends while it is busy."""
-
-
 class StartReport(Service):
     """Logs the statement when everything else has started; its last line ends in "ready"."""
 
@@ -71,14 +66,6 @@ class StartReport(Service):
         if settings.has_hbbr and not identity.licence_key:
             yield "Anybody who finds this relay may use it; --key - asks clients for the key."
 
-        connections = settings.max_connections * settings.has_hbbs
-        connections += DESCRIPTORS_PER_RELAY * settings.max_relay_connections * settings.has_hbbr
-        allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-        if connections > allowed:
-            yield (
-                f"The limits of connections may take {connections} descriptors, but the system gives {allowed}; "
-                "raise it (LimitNOFILE=, ulimit -Hn) or lower max-connections and max-relay-connections."
-            )
         if settings.server == "both" and settings.relay_port != settings.port + 1 and not settings.told_relays:
             yield (
                 f"Clients look for the relay on port {settings.port + 1}, but it is on {settings.relay_port}; "

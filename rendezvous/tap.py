@@ -15,7 +15,7 @@ from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
 from rendezvous.metrics import DropReport, Drops
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
-from rendezvous.settings import SETTINGS, Server, Settings, settings_of
+from rendezvous.settings import SETTINGS, Server, Settings, fit_to_descriptors, settings_of
 from rendezvous.sockets import raise_descriptor_limit
 from rendezvous.start_report import StartReport, own_address_in
 
@@ -121,12 +121,12 @@ def makeService(options: _ServerOptions) -> IService:
 
 
 def _compose(settings: Settings, reactor: Any) -> IService:
+    settings = fit_to_descriptors(settings, raise_descriptor_limit())
     if settings.mask is not None and not settings.local_ip:
         settings = replace(settings, local_ip=own_address_in(settings.mask))
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
     services = MultiService()
-    raise_descriptor_limit()
     stored: Stored | None = None
     if settings.has_hbbs:
         stored = prepare(settings.database)

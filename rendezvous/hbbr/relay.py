@@ -1,6 +1,8 @@
 """The relay itself: takes first frames, checks the key, pairs, and knows every session."""
 
 import hmac
+import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
@@ -12,6 +14,7 @@ from rendezvous.admission import Refused
 from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.session import Session, Side, Splicer
+from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage
 from rendezvous.metrics import Drops
 from rendezvous.wire.messages import MalformedMessage, decode
 from rendezvous.wire.rendezvous_pb2 import RequestRelay
@@ -45,6 +48,7 @@ class Relay:
         drops: Drops,
         clock: IReactorTime,
         splice: Splicer | None = None,
+        recorders: Sequence[IUsageRecorder] = (),
     ) -> None:
         self._licence_key = licence_key.encode()
         self._total: SharedBandwidth[Session] = SharedBandwidth(limits.total * MEGABIT, clock.seconds())
@@ -57,6 +61,7 @@ class Relay:
         self.blacklist = blacklist
         self.sessions: set[Session] = set()
         self._splice = splice
+        self._recorders = recorders
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = clock
 
@@ -126,8 +131,23 @@ class Relay:
         self.log.info("{first} and {second} are joined", first=first.source, second=second.source)
         session.start()
 
-    def _ended(self, session: Session) -> None:
+    def _ended(self, session: Session, why: str) -> None:
         self.sessions.discard(session)
+        first, second = session.sides
+        usage = SessionUsage(
+            time.time(),
+            self.clock.seconds() - session.usage.started,
+            first.source,
+            "tcp" if first.stream else "websocket",
+            second.source,
+            "tcp" if second.stream else "websocket",
+            session.usage.sent[0],
+            session.usage.sent[1],
+            round(session.usage.peak),
+            why,
+        )
+        for recorder in self._recorders:
+            recorder.ended(usage)
         if not self.sessions and self._ticks.running:
             self._ticks.stop()
 

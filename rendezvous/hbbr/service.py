@@ -16,6 +16,7 @@ from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbr.session import Side
 from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.tcp import RelayFactory
+from rendezvous.hbbr.usage import IUsageRecorder, UsageLog, UsageTable
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.metrics import Drops
 from rendezvous.settings import Settings
@@ -33,6 +34,11 @@ class HbbrService(MultiService):
         super().__init__()
         pairing: Pairing[Side] = Pairing(settings.max_waiting, settings.max_waiting_per_address)
         folder = Path(settings.data)
+        recorders: list[IUsageRecorder] = [UsageLog()]
+        if settings.usage_db:
+            table = UsageTable(folder / settings.usage_db, settings.usage_days, reactor)
+            self.addService(table)
+            recorders.append(table)
         blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
         blacklist = ListFile(folder / "blacklist.txt", reactor)
         self.relay = Relay(
@@ -51,6 +57,7 @@ class HbbrService(MultiService):
             drops,
             reactor,
             splicer(reactor),
+            recorders,
         )
         policy = AcceptPolicy(
             Admission(settings.max_relay_connections, settings.max_relay_connections_per_address),
@@ -75,5 +82,5 @@ class HbbrService(MultiService):
 
     def stopService(self) -> "Deferred[None]":
         """Stops accepting and ends the sessions."""
-        self.relay.end_all()
+        self.relay.end_all()  # before the usage table stops, which is to have these sessions too
         return maybeDeferred(super().stopService)

@@ -5,7 +5,7 @@ bandwidth, so a session holds a bounded amount in memory.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
@@ -91,9 +91,15 @@ class Usage:
     """What a session used: bytes, and bytes a second over its last whole second and at most."""
 
     started: float
-    transferred: int = 0
+    sent: list[int] = field(default_factory=lambda: [0, 0])
+    """Bytes that each side has sent."""
     now: float = 0.0
     peak: float = 0.0
+
+    @property
+    def transferred(self) -> int:
+        """Bytes both ways."""
+        return sum(self.sent)
 
 
 Splicer = Callable[["Session", Side, Side], None]
@@ -101,7 +107,7 @@ Splicer = Callable[["Session", Side, Side], None]
 
 
 class Session:
-    """Two sides. `ended` is called once, when it is over; `splice` is the fast path where there is one.
+    """Two sides. `ended` is called once, with the reason, when it is over; `splice` is the fast path, if any.
 
     Of the `limits` those of its start count, except when the downgrade is checked; `total` is shared.
     """
@@ -116,7 +122,7 @@ class Session:
         clock: IReactorTime,
         idle_timeout: float,
         drops: Drops,
-        ended: Callable[["Session"], None],
+        ended: Callable[["Session", str], None],
         *,
         limited: bool,
         splice: "Splicer | None" = None,
@@ -160,15 +166,15 @@ class Session:
         if self._over:
             return
         self._other(side).deliver(data)
-        self.passed(len(data))
+        self.passed(side, len(data))
 
-    def passed(self, count: int) -> None:
-        """`count` bytes went from one side to the other; above its bandwidth the session pauses."""
+    def passed(self, side: Side, count: int) -> None:
+        """`count` bytes of `side` went to the other one; above its bandwidth the session pauses."""
         if self._over:
             return
         now = self._clock.seconds()
         self._heard = now
-        self.usage.transferred += count
+        self.usage.sent[side is self.sides[1]] += count
         wait = max(self._bucket.take(count, now), self._total.take(self, count, now))
         if wait and self._limited_until is None:
             for flow in self._flows:
@@ -206,17 +212,10 @@ class Session:
         if self._limited_until is not None and self._limited_until.active():
             self._limited_until.cancel()
         self._total.leave(self)
+        self.usage.peak = max(self.usage.peak, self.usage.transferred - self._second[1])
         for side in self.sides:
             side.cut() if cut else side.end()
-        self.log.info(
-            "{first} and {second} relayed {bytes} bytes in {seconds:.0f} s: {why}",
-            first=self.sides[0].source,
-            second=self.sides[1].source,
-            bytes=self.usage.transferred,
-            seconds=self._clock.seconds() - self.usage.started,
-            why=why,
-        )
-        self._ended(self)
+        self._ended(self, why)
 
     def _other(self, side: Side) -> Side:
         return self.sides[1] if side is self.sides[0] else self.sides[0]

@@ -200,7 +200,7 @@ class _Direction:
     def deliver_early(self, data: bytes) -> None:
         """Begins with `data`, which was read before."""
         if data:
-            self._session.passed(len(data))
+            self._session.passed(self.source.side, len(data))
             self._pending = data
             self.flush()
 
@@ -219,7 +219,7 @@ class _Direction:
             if not count:
                 self.finish()
                 break
-            self._session.passed(count)
+            self._session.passed(self.source.side, count)
         if not self.wants_bytes:
             self.source.pair.changed()
 

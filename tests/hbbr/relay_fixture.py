@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -16,6 +16,7 @@ from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbr.session import Side, Splicer
 from rendezvous.hbbr.tcp import RelayFactory
+from rendezvous.hbbr.usage import IUsageRecorder
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.metrics import Drops
 from rendezvous.wire.framing import encode_frame
@@ -63,6 +64,7 @@ class RelayParts:
         blacklist: Iterable[str] = (),
         consoles: bool = True,
         splice: Splicer | None = None,
+        recorders: Sequence[IUsageRecorder] = (),
     ) -> None:
         self.drops = Drops()
         self.admission = Admission(max_connections, max_per_address)
@@ -78,6 +80,7 @@ class RelayParts:
             self.drops,
             clock,
             splice,
+            recorders,
         )
         self.console = console(self.relay)
         policy = AcceptPolicy(self.admission, blocked, Proxies(), self.drops, clock, first_frame)

@@ -1,0 +1,93 @@
+"""What recorders are told, and the table of sessions."""
+
+import sqlite3
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from zope.interface import implementer
+from zope.interface.verify import verifyObject
+
+from rendezvous.config_values import ConfigError
+from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage, UsageLog, UsageTable
+from rendezvous.wire.address import Address
+from tests.hbbr.relay_fixture import MemoryRelay, say
+from tests.peers.sqlite import on_reactor
+
+A, B = Address("192.0.2.1", 1000), Address("2001:db8::1", 2000)
+
+
+def usage(ended_at: float, why: str = "finished") -> SessionUsage:
+    """A session that ended then."""
+    return SessionUsage(ended_at, 2.5, A, "tcp", B, "websocket", 10, 20, 15, why)
+
+
+def rows(path: Path) -> list[Any]:
+    """What the file holds."""
+    with sqlite3.connect(path) as connection:
+        found = connection.execute("select * from session order by ended_at").fetchall()
+    connection.close()
+    return found
+
+
+def test_recorders_are_recorders(tmp_path: Path) -> None:
+    """Both provide the interface."""
+    assert verifyObject(IUsageRecorder, UsageLog())
+    assert verifyObject(IUsageRecorder, UsageTable(tmp_path / "usage.sqlite3", 1, reactor))
+
+
+@on_reactor
+async def test_rows_are_written_and_old_ones_deleted(tmp_path: Path) -> None:
+    """Each session is a row; rows older than the days to keep are gone, also with the last ones unwritten."""
+    path = tmp_path / "usage.sqlite3"
+    table = UsageTable(path, 2, reactor)
+    table.startService()
+    now = time.time()
+    for age in (0, 1, 3):
+        table.ended(usage(now - age * 86400))
+    await table.purge()
+    await table.stopService()
+    table = UsageTable(path, 2, reactor)
+    table.startService()
+    await table.purge()
+    await table.stopService()
+    assert [row[0] for row in rows(path)] == [int(now - 86400), int(now)]
+    assert rows(path)[0][1:] == (
+        2.5, "192.0.2.1:1000", "tcp", "[2001:db8::1]:2000", "websocket", 10, 20, 15, "finished",
+    )  # fmt: skip
+
+
+def test_no_database_is_refused(tmp_path: Path) -> None:
+    """A file that is no database ends the start with one sentence."""
+    path = tmp_path / "usage.sqlite3"
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(ConfigError, match=r"usage-db: .* can't be used"):
+        UsageTable(path, 1, reactor)
+
+
+@pytest.mark.parametrize(("kinds", "transports"), [("tt", ("tcp", "tcp")), ("wt", ("websocket", "tcp"))])
+def test_a_session_is_told_once(kinds: str, transports: tuple[str, str]) -> None:
+    """When a session has ended, a recorder is told of it once: bytes each way, transports, why."""
+    told: list[SessionUsage] = []
+
+    @implementer(IUsageRecorder)
+    class Recorder:
+        def ended(self, usage: SessionUsage) -> None:
+            told.append(usage)
+
+    relay = MemoryRelay(recorders=[Recorder()])
+    first, second = relay.joined(kinds)
+    say(first, b"12345")
+    relay.drain()
+    say(second, b"1234567")
+    relay.drain()
+    first.reset()
+    relay.drain()
+    assert len(told) == 1
+    plain = kinds == "tt"
+    assert (told[0].first_transport, told[0].second_transport) == transports
+    assert (told[0].bytes_from_first, told[0].bytes_from_second) == ((6, 8) if plain else (5, 7))
+    assert told[0].peak == sum((6, 8) if plain else (5, 7))
+    assert told[0].why == "closed"

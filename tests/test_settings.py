@@ -1,0 +1,36 @@
+"""Limits of connections against the system's limit of descriptors."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from rendezvous.config import load
+from rendezvous.settings import Server, fit_to_descriptors
+
+
+@pytest.mark.parametrize("server", ["both", "hbbs", "hbbr"])
+def test_enough_descriptors_change_nothing(server: Server, tmp_path: Path) -> None:
+    """Where the system gives enough, the limits are those that were set."""
+    settings = load(server, {"data": str(tmp_path)}, directory=tmp_path, environ={})
+    assert fit_to_descriptors(settings, 20000) is settings
+
+
+@pytest.mark.parametrize("descriptors", [300, 1024, 4096])
+@pytest.mark.parametrize("server", ["both", "hbbs", "hbbr"])
+def test_few_descriptors_lower_the_limits(server: Server, descriptors: int, tmp_path: Path) -> None:
+    """Connections and their pipes never take more descriptors than there are, and a warning says so."""
+    settings = load(server, {"data": str(tmp_path)}, directory=tmp_path, environ={})
+    fitted = fit_to_descriptors(settings, descriptors)
+    used = fitted.max_connections * fitted.has_hbbs + 3 * fitted.max_relay_connections * fitted.has_hbbr
+    assert 0 < used <= descriptors - 100
+    assert str(descriptors) in fitted.warnings[-1]
+    assert (
+        replace(
+            fitted,
+            max_connections=settings.max_connections,
+            max_relay_connections=settings.max_relay_connections,
+            warnings=(),
+        )
+        == settings
+    )
