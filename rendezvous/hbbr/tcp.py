@@ -101,6 +101,8 @@ class StreamSide(Protocol):
             self._session.finished(self)
         elif not self._joining.asked:
             self._joining.refuse("no_first_frame")
+        elif not self._decoder.unfinished:  # it left nothing for the other side
+            self._joining.refuse("left")
 
     def writeConnectionLost(self) -> None:
         """What was to be sent is sent."""

@@ -66,7 +66,19 @@ def test_early_bytes_of_a_stream_are_no_frames(early: bytes, cuts: list[int]) ->
     assert bytes(first.received) == early
 
 
-@pytest.mark.parametrize("size", [0, 1, 1000, 60_000, 300_000])
+def test_a_side_that_ends_before_it_has_sent_anything_is_let_go() -> None:
+    """Who gives up while it waits, with nothing for the other side, waits no longer."""
+    relay = MemoryRelay()
+    first = relay.stream()
+    ask(first)
+    first.finish()
+    relay.drain()
+    assert first.closed
+    assert relay.dropped == {"left": 1}
+    relay.check_nothing_left()
+
+
+@pytest.mark.parametrize("size", [1, 1000, 60_000, 300_000])
 def test_early_bytes_of_a_side_that_has_finished_arrive(size: int) -> None:
     """A side that has already ended its direction is joined: its bytes and its end arrive, and it can receive."""
     relay = MemoryRelay()
