@@ -9,27 +9,33 @@ MEGABIT = 1024 * 1024 / 8
 """Bytes in a Mbit, as administrators of the Rust server know it."""
 _BURST = 0.02
 """Seconds of the rate that may be used at once after a pause."""
+_SMALLEST_PIECE = 4096
+
+
+def piece(*rates: float) -> int:
+    """How many bytes to read at most, so that no single read exceeds any of the `rates` for long."""
+    return max(_SMALLEST_PIECE, int(min(rates) * _BURST))
 
 
 class TokenBucket:
     """Lets `rate` bytes a second through. Costs a subtraction where the rate is not reached."""
 
-    __slots__ = ("_at", "_rate", "_tokens")
+    __slots__ = ("_at", "_tokens", "rate")
 
     def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
+        self.rate = rate
         self._tokens = rate * _BURST
         self._at = now
 
     def set_rate(self, rate: float) -> None:
         """Changes the rate from now on."""
-        self._rate = rate
+        self.rate = rate
 
     def take(self, count: int, now: float) -> float:
         """Takes `count` bytes; returns for how many seconds nothing more may be taken."""
-        self._tokens = min(self._tokens + (now - self._at) * self._rate, self._rate * _BURST) - count
+        self._tokens = min(self._tokens + (now - self._at) * self.rate, self.rate * _BURST) - count
         self._at = now
-        return -self._tokens / self._rate if self._tokens < 0 else 0.0
+        return -self._tokens / self.rate if self._tokens < 0 else 0.0
 
 
 class SharedBandwidth(Generic[S]):
@@ -41,14 +47,14 @@ class SharedBandwidth(Generic[S]):
     """
 
     def __init__(self, rate: float, now: float) -> None:
-        self._rate = rate
+        self.rate = rate
         self._at = now
         self._served = 0.0
         self._ahead: dict[S, float] = {}
 
     def set_rate(self, rate: float) -> None:
         """Changes the rate from now on."""
-        self._rate = rate
+        self.rate = rate
 
     def take(self, user: S, count: int, now: float) -> float:
         """`user` takes `count` bytes; returns for how many seconds it may take no more."""
@@ -56,8 +62,8 @@ class SharedBandwidth(Generic[S]):
         mine = max(self._ahead.get(user, 0.0), self._served) + count
         self._ahead[user] = mine
         busy = len(self._ahead)
-        excess = mine - self._served - self._rate * _BURST / busy
-        return excess * busy / self._rate if excess > 0 else 0.0
+        excess = mine - self._served - self.rate * _BURST / busy
+        return excess * busy / self.rate if excess > 0 else 0.0
 
     def leave(self, user: S) -> None:
         """`user` takes no more."""
@@ -65,7 +71,7 @@ class SharedBandwidth(Generic[S]):
 
     def _advance(self, now: float) -> None:
         """Lets the time since the last call pass for all who are ahead."""
-        budget = (now - self._at) * self._rate
+        budget = (now - self._at) * self.rate
         self._at = now
         while self._ahead:
             nearest = min(self._ahead.values())

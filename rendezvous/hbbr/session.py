@@ -12,7 +12,7 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.logger import Logger
 from zope.interface import implementer
 
-from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth, TokenBucket
+from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth, TokenBucket, piece
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address
 
@@ -182,6 +182,11 @@ class Session:
             self._limited_until = self._clock.callLater(wait, self._allow)
         elif wait and self._limited_until is not None:
             self._limited_until.reset(wait)
+
+    @property
+    def piece(self) -> int:
+        """How many bytes of a side to read at most before `passed` tells whether more may follow."""
+        return piece(self._bucket.rate, self._total.rate)
 
     def heard(self) -> None:
         """Something came, if only a part of a message."""

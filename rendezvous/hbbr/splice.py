@@ -224,7 +224,7 @@ class _Direction:
             self.source.pair.changed()
 
     def _copy(self) -> int:
-        count: int = self.source.socket.recv_into(_BUFFER)
+        count: int = self.source.socket.recv_into(_BUFFER, min(len(_BUFFER), self._session.piece))
         if count:
             sent = self._send(_BUFFER[:count])
             if sent < count:
@@ -250,7 +250,7 @@ class _Direction:
 
     def _splice_in(self) -> int:
         assert self._pipe is not None
-        count = os.splice(self.source.socket.fileno(), self._pipe[1], _PIPE, flags=_FLAGS)
+        count = os.splice(self.source.socket.fileno(), self._pipe[1], min(_PIPE, self._session.piece), flags=_FLAGS)
         self._in_pipe = count
         if count:
             self._splice_out()

@@ -111,7 +111,12 @@ class Punching:
         message, peer = request.message, exchange.target
         assert peer.address is not None
         over_websocket = request.transport is Transport.WEBSOCKET
-        route = self._routes.choose(request.source.host, peer.address.host, over_websocket=over_websocket)
+        route = self._routes.choose(
+            request.source.host,
+            peer.address.host,
+            over_websocket=over_websocket,
+            second=bool(message.udp_port),
+        )
         if route.local:
             push: FetchLocalAddr | PunchHole = FetchLocalAddr(
                 socket_addr=exchange.token,

@@ -160,7 +160,7 @@ class Registration:
             raise Refused("no_uuid_or_pk")
         if not _NEW_ID.fullmatch(message.id):
             raise Denied(RegisterPkResponse.INVALID_ID_FORMAT)
-        if not self._access.may_register(message.id, known=True):
+        if not all(self._access.may_register(id, known=True) for id in (message.id, message.old_id)):
             raise Denied(RegisterPkResponse.NOT_DEPLOYED)
         self._check_address(request)
         return self._directory.find(message.id).addCallback(self._new_id_found, request)

@@ -55,10 +55,10 @@ class RelayServers:
         """The relays to choose from, in the configured order."""
         return tuple(name for name in self.configured if name in self._answering) or self.configured
 
-    def pick(self, *hosts: str) -> str:
+    def pick(self, *hosts: str, again: bool = False) -> str:
         """The healthy relay nearest to all of `hosts`, or the next one in turn when places are unknown.
 
-        As it was configured; empty when there is none at all.
+        As it was configured; empty when there is none at all. `again` takes the same turn once more.
         """
         healthy = self.healthy
         if not healthy:
@@ -66,7 +66,7 @@ class RelayServers:
         nearest = self._nearest(healthy, hosts) if len(healthy) > 1 else None
         if nearest is not None:
             return nearest
-        self._next += 1
+        self._next += not again
         return healthy[self._next % len(healthy)]
 
     def _nearest(self, healthy: Sequence[str], hosts: Sequence[str]) -> str | None:

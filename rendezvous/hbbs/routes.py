@@ -62,8 +62,11 @@ class Routes:
         self._local_ip = local_ip
         self.always_use_relay = always_use_relay
 
-    def choose(self, asker: str, target: str, *, over_websocket: bool) -> Route:
-        """The route from the host `asker`, connected over WebSocket or not, to the host `target`."""
+    def choose(self, asker: str, target: str, *, over_websocket: bool, second: bool = False) -> Route:
+        """The route from the host `asker`, connected over WebSocket or not, to the host `target`.
+
+        Clients that punch over UDP ask twice; the `second` request does not take another relay's turn.
+        """
         asker_inside, target_inside = self._inside(asker), self._inside(target)
         both_inside = asker_inside and target_inside
         if target_inside and (not asker_inside or self.always_use_relay):
@@ -71,7 +74,7 @@ class Routes:
         elif self._names.name_for(asker) or self._names.name_for(target):
             relay_server = self._names.translate("", target)
         else:
-            relay_server = self._relays.pick(asker, target)
+            relay_server = self._relays.pick(asker, target, again=second)
         return Route(
             local=(asker == target or both_inside) and not over_websocket,
             must_relay=self.always_use_relay or asker_inside != target_inside,

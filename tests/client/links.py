@@ -99,7 +99,11 @@ def bound_socket(
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     if source is not None and source != ("", 0):
-        made.bind(source)
+        try:
+            made.bind(source)
+        except OSError:
+            made.close()
+            raise
     made.settimeout(SEND_TIMEOUT)
     return made
 

@@ -104,7 +104,7 @@ def session(port: int, seed: int) -> None:
         for _ in range(chance.randint(1, 3)):
             sides = [one, other]
             chance.shuffle(sides)
-            transfer(*sides, chance)
+            transfer(sides[0], sides[1], chance)
         chance.choice(ENDS)(one, other, chance)
 
 

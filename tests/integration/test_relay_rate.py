@@ -1,0 +1,66 @@
+"""The bandwidth of a real session, seen from outside."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import uuid
+from time import monotonic
+
+import pytest
+
+from tests.integration.support import StartServer
+from tests.integration.test_relay_soak import dial
+
+MEGABIT = 1024 * 1024 / 8
+SECONDS = 4.0
+
+
+@pytest.mark.parametrize("limit", [1, 8, 32])
+def test_a_session_is_held_to_its_bandwidth(start_server: StartServer, limit: int) -> None:
+    """What a greedy sender gets through is the limit, also over single seconds (bounds for a busy machine)."""
+    server = start_server("-k", "", part="hbbr", env={"SINGLE_BANDWIDTH": str(limit)})
+    relay_uuid = str(uuid.uuid4())
+    port = server.view().relay[1]
+    with dial(port, relay_uuid) as one, dial(port, relay_uuid) as other:
+        stop = threading.Event()
+        sender = threading.Thread(target=send_until, args=(one, stop))
+        sender.start()
+        try:
+            arrivals = receive_for(other, SECONDS)
+        finally:
+            stop.set()
+            one.shutdown(socket.SHUT_RDWR)
+            sender.join(10)
+    allowed = limit * MEGABIT
+    total = sum(count for _, count in arrivals)
+    assert 0.7 * allowed < total / SECONDS < 1.1 * allowed
+    assert busiest_second(arrivals) < 1.25 * allowed
+
+
+def send_until(sock: socket.socket, stop: threading.Event) -> None:
+    """Sends as fast as the relay takes it."""
+    block = bytes(65536)
+    try:
+        while not stop.is_set():
+            sock.sendall(block)
+    except OSError:
+        pass
+
+
+def receive_for(sock: socket.socket, seconds: float) -> list[tuple[float, int]]:
+    """When how many bytes came."""
+    arrivals = []
+    end = monotonic() + seconds
+    while monotonic() < end:
+        count = len(sock.recv(1 << 20))
+        arrivals.append((monotonic(), count))
+    return arrivals
+
+
+def busiest_second(arrivals: list[tuple[float, int]]) -> int:
+    """The most bytes of any second."""
+    return max(
+        sum(count for when, count in arrivals if begin <= when < begin + 1.0)
+        for begin, _ in arrivals[:: max(1, len(arrivals) // 200)]
+    )

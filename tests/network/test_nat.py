@@ -1,0 +1,102 @@
+"""The laboratory's NATs are what they are called: which mapping they make, and whom they let in."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from typing import NamedTuple
+
+import pytest
+
+from tests.client.links import endpoint
+from tests.client.wire import Address
+from tests.network.lab import Lab, public_v4
+from tests.network.nat import Kind, Nat
+from tests.network.networks import Network, build
+from tests.network.wire import enter
+
+TIMEOUT = 10.0
+
+
+class Nature(NamedTuple):
+    """One mapping for every target; strangers let in from another port, and from another address."""
+
+    one_mapping: bool
+    other_port: bool
+    other_address: bool
+
+
+NATURES: Mapping[Kind, Nature] = {
+    "full cone": Nature(one_mapping=True, other_port=True, other_address=True),
+    "address restricted": Nature(one_mapping=True, other_port=True, other_address=False),
+    "port restricted": Nature(one_mapping=True, other_port=False, other_address=False),
+    "symmetric": Nature(one_mapping=False, other_port=False, other_address=False),
+}
+
+
+@pytest.fixture(scope="module")
+def outside(lab: Lab) -> list[str]:
+    """Two hosts on the internet."""
+    return [build(lab, f"outside {number}", Network()) for number in (1, 2)]
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    """What is to be closed at the end."""
+    with ExitStack() as made:
+        yield made
+
+
+@pytest.mark.parametrize("kind", NATURES)
+def test_nature(lab: Lab, outside: list[str], stack: ExitStack, kind: Kind) -> None:
+    """Datagrams of strangers arrive exactly where this kind of NAT lets them in."""
+    inside = stack.enter_context(socket_in(build(lab, kind, Network((Nat(kind),)))))
+    known, second = (stack.enter_context(socket_in(outside[0])) for _ in range(2))
+    stranger = stack.enter_context(socket_in(outside[1]))
+    mapping = seen_by(inside, known)
+    nature = Nature(
+        one_mapping=False,
+        other_port=arrives(second, known, mapping, inside),
+        other_address=arrives(stranger, known, mapping, inside),
+    )
+    assert nature._replace(one_mapping=seen_by(inside, second) == mapping) == NATURES[kind]
+
+
+def socket_in(netns: str) -> socket.socket:
+    """A UDP socket in a namespace, bound to its address towards the internet."""
+
+    def make() -> socket.socket:
+        enter(netns)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.connect((public_v4(0), 9))
+            address = probe.getsockname()[0]
+        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind((address, 0))
+        made.settimeout(TIMEOUT)
+        return made
+
+    with ThreadPoolExecutor(1) as thread:  # a thread that has entered a namespace must not do anything else
+        return thread.submit(make).result()
+
+
+def seen_by(inside: socket.socket, outside: socket.socket) -> Address:
+    """The address that a datagram from inside comes from."""
+    inside.sendto(b"out", reachable_at(outside))
+    return endpoint(outside.recvfrom(100)[1])
+
+
+def reachable_at(outside: socket.socket) -> Address:
+    """Where a socket on the internet is reached."""
+    return endpoint(outside.getsockname())
+
+
+def arrives(sender: socket.socket, known: socket.socket, mapping: Address, inside: socket.socket) -> bool:
+    """Whether a datagram comes in; one that is known to come in follows, so that nothing is waited for."""
+    sender.sendto(b"stranger", mapping)
+    known.sendto(b"known", mapping)
+    first = inside.recv(100)
+    if first == b"stranger":
+        assert inside.recv(100) == b"known"
+    return first == b"stranger"
