@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
 
-.PHONY: run test lint format proto clean
+.PHONY: run test lint format proto bench clean
 
 ## make run: serve on the standard ports, with keys and database in ./data
 run: $(VENV)/.run
@@ -29,6 +29,10 @@ format: $(VENV)/.dev
 proto: $(VENV)/.dev
 	$(BIN)/python -m grpc_tools.protoc -Iproto --python_out=rendezvous/wire --pyi_out=rendezvous/wire \
 		proto/rendezvous.proto
+
+## make bench: measure against the limit of this machine; ARGS are those of python -m bench
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
