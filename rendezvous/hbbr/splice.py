@@ -133,7 +133,7 @@ class SplicedEnd:
 
     def fileno(self) -> int:
         """See IReadWriteDescriptor."""
-        return -1 if self._stopped else int(self.socket.fileno())
+        return int(self.socket.fileno())
 
     def logPrefix(self) -> str:
         """See IReadWriteDescriptor."""

@@ -110,7 +110,7 @@ class _BodyCollector(Protocol):
         """Takes no more."""
         self._result = None
         if self.transport is not None:
-            self.transport.abortConnection()  # type: ignore[attr-defined]
+            self.transport.loseConnection()
 
     def _fail(self, reason: Failure) -> None:
         if self._result is not None:
