@@ -68,7 +68,8 @@ class Proxies:
 class AcceptPolicy:
     """Who may connect to a server: those not in `denied`, as far as `admission` allows.
 
-    `header_timeout` is how many seconds a proxy, or a WebSocket client, has to say who it is.
+    `header_timeout` is how many seconds a proxy, or a WebSocket client, has to say who it is. With `origins`,
+    web pages of other origins may open no WebSocket.
     """
 
     admission: Admission
@@ -77,6 +78,7 @@ class AcceptPolicy:
     drops: Drops
     clock: IReactorTime
     header_timeout: float
+    origins: tuple[str, ...] = ()
 
     def admit(self, host: str) -> None:
         """Counts a connection of `host`. Raises Refused. A proxy's own connections count only in all."""

@@ -1,7 +1,7 @@
 """Lists of addresses, networks and ids: one at the beginning of each line of a file, or edited at run time."""
 
 from collections.abc import Callable, Iterable, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 
 from twisted.application.service import Service
@@ -10,7 +10,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from rendezvous.config_values import ConfigError
-from rendezvous.wire.address import plain_host
+from rendezvous.wire.address import plain_host, plain_network
 
 
 class AddressList:
@@ -53,7 +53,7 @@ class AddressList:
         """Adds an address, a network or an id; returns its one spelling. Raises ValueError when it is none."""
         spelling = self._spelling(text)
         if "/" in spelling:
-            self._networks[spelling] = ip_network(spelling)
+            self._networks[spelling] = plain_network(spelling)
         else:
             self._words.add(spelling)
         self.any = True
@@ -76,7 +76,7 @@ class AddressList:
 
     def _spelling(self, text: str) -> str:
         try:
-            return str(ip_network(text, strict=False)) if "/" in text else plain_host(text)
+            return str(plain_network(text)) if "/" in text else plain_host(text)
         except ValueError:
             if self._ids_allowed and "/" not in text:
                 return text
@@ -87,7 +87,7 @@ def read_list(path: Path, *, ids: bool = False) -> AddressList:
     """What `path` lists; nothing when there is no such file. ``#`` begins a comment. Raises ConfigError."""
     listed = AddressList(ids=ids)
     try:
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
+        lines = path.read_text("utf-8-sig").splitlines() if path.exists() else []
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path.name}: {str(path)!r} can't be read: {error}.") from None
     for number, line in enumerate(lines, 1):
@@ -118,6 +118,7 @@ class ListFile(Service):
         self._ids = ids
         self._changed = changed
         self._seen = self._stamp()
+        self._wrong = ""
         self.entries = read_list(path, ids=ids)
         self._watch = LoopingCall(self.look)
         self._watch.clock = clock
@@ -137,12 +138,14 @@ class ListFile(Service):
         stamp = self._stamp()
         if stamp == self._seen:
             return
-        self._seen = stamp
         try:
             self.entries.replace(read_list(self._path, ids=self._ids))
-        except ConfigError as error:
-            self.log.warn("the list stays as it was: {error}", error=str(error))
+        except ConfigError as error:  # looked at again, since a file that can't be read now may be soon
+            if str(error) != self._wrong:
+                self._wrong = str(error)
+                self.log.warn("the list stays as it was: {error}", error=self._wrong)
             return
+        self._seen, self._wrong = stamp, ""
         self.log.info("{path} was read again: {n} entries", path=str(self._path), n=len(self.entries))
         self._changed()
 

@@ -1,6 +1,9 @@
-"""How many connections there may be, in all and from one address."""
+"""How many connections there may be, in all and from one address, and how often something may happen."""
 
 from collections import Counter
+
+LOGGED = (60, 1.0)
+"""Lines of one kind that strangers may cause in the log: at once, and a second from then on."""
 
 
 class Refused(Exception):
@@ -35,3 +38,22 @@ class Admission:
         self._by_host[host] -= 1
         if not self._by_host[host]:
             del self._by_host[host]
+
+
+class Pace:
+    """Allows something `burst` times at once, and `per_second` times a second from then on."""
+
+    __slots__ = ("_at", "_burst", "_left", "_per_second")
+
+    def __init__(self, burst: int, per_second: float) -> None:
+        self._burst = float(burst)
+        self._per_second = per_second
+        self._left = self._burst
+        self._at = 0.0
+
+    def allows(self, now: float) -> bool:
+        """Whether it may happen at `now`, in seconds; it then counts as having happened."""
+        left = min(self._burst, self._left + (now - self._at) * self._per_second)
+        self._at = now
+        self._left = left - 1 if left >= 1 else left
+        return left >= 1

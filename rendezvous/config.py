@@ -75,6 +75,8 @@ def _default(setting: Setting, server: Server, values: Mapping[str, Any]) -> str
 
 def _parse(setting: Setting, text: str, place: str, server: Server) -> Any:
     try:
+        if "\0" in text:
+            raise ValueError("text without a NUL")
         return setting.parse(text)
     except ValueError as error:
         raise ConfigError(
@@ -83,7 +85,7 @@ def _parse(setting: Setting, text: str, place: str, server: Server) -> Any:
 
 
 def _check_together(settings: Settings) -> None:
-    if not Path(settings.data).is_dir():
+    if not os.path.isdir(settings.data):  # which answers also where looking is forbidden, or the name too long
         raise ConfigError(f"data: {settings.data!r} is not a folder; make it, or name one that exists.")
     if settings.server == "both":
         ports = [settings.nat_port, settings.port, settings.websocket_port]
@@ -93,5 +95,25 @@ def _check_together(settings: Settings) -> None:
                     f"relay-port: {settings.relay_port} would use port {port} of the ID server; "
                     f"it takes a port whose number and number plus 2 are not among {ports}."
                 )
+    _check_tls(settings)
     if settings.must_login and not settings.token_secret:
         raise ConfigError("must-login: 'yes' takes a token-secret as well: the file with the tokens' secret.")
+
+
+def _check_tls(settings: Settings) -> None:
+    if settings.https and not settings.has_tls:
+        raise ConfigError(
+            f"https: {settings.https} takes a certificate as well: --certificate and --private-key, or "
+            "--certificates; rendezvous certificate makes one for trying out."
+        )
+    if settings.private_key and not settings.certificate:
+        raise ConfigError("private-key: it takes a certificate as well, the file that belongs to the key.")
+    used = {settings.https, settings.http} - {0}
+    if settings.https and settings.https == settings.http:
+        raise ConfigError(f"http: {settings.http} is the port of https already; it takes another one.")
+    taken = [settings.nat_port, settings.port, settings.websocket_port] * settings.has_hbbs
+    taken += [settings.relay_port, settings.relay_websocket_port] * settings.has_hbbr
+    for port in used & set(taken):
+        raise ConfigError(
+            f"https, http: port {port} is used otherwise; they take ports that are not among {taken}."
+        )

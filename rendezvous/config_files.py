@@ -40,9 +40,9 @@ def _unquoted(value: str) -> str:
 
 def read_dotenv(path: Path) -> dict[str, str]:
     """The variables in a .env file; none when there is no such file. Raises ConfigError."""
-    if not path.exists():
-        return {}
     try:
+        if not path.exists():
+            return {}
         return by_name(dotenv_values(path, interpolate=False))
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f".env: {str(path)!r} can't be read: {error}; it takes KEY=VALUE lines.") from None

@@ -2,8 +2,10 @@
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
 from typing import NamedTuple
+
+from rendezvous.wire.address import plain_network
 
 
 class ConfigError(Exception):
@@ -97,9 +99,27 @@ def database_file(value: str) -> str:
 def networks(value: str) -> tuple[IPv4Network | IPv6Network, ...]:
     """IP networks, or single addresses, separated by commas."""
     try:
-        return tuple(ip_network(word.strip(), strict=False) for word in value.split(",") if word.strip())
+        return tuple(plain_network(word.strip()) for word in value.split(",") if word.strip())
     except ValueError:
         raise ValueError("networks such as 10.0.0.0/8 or addresses, separated by commas") from None
+
+
+def origins(value: str) -> tuple[str, ...]:
+    """Origins of web pages, as browsers write them (RFC 6454, section 6.2), separated by commas."""
+    found = []
+    for word in filter(None, (word.strip().lower() for word in value.split(","))):
+        match = re.fullmatch(r"([a-z][a-z0-9+.-]*)://(\[[^]]+\]|[a-z0-9_.-]+)(?::([0-9]{1,5}))?", word)
+        try:
+            if match is None:
+                raise ValueError
+            split_host_port(f"{match[2]}:{match[3] or 1}", 1)
+        except ValueError:
+            raise ValueError("origins such as https://web.example.org, separated by commas") from None
+        if match[3] is None or int(match[3]) == {"http": 80, "https": 443}.get(match[1]):
+            found.append(f"{match[1]}://{match[2]}")
+        else:
+            found.append(f"{match[1]}://{match[2]}:{int(match[3])}")
+    return tuple(found)
 
 
 def relays_for(value: str) -> tuple[tuple[IPv4Network | IPv6Network, str], ...]:
@@ -109,7 +129,7 @@ def relays_for(value: str) -> tuple[tuple[IPv4Network | IPv6Network, str], ...]:
         network, _, relay = word.partition("=")
         try:
             split_host_port(relay, 1)
-            pairs.append((ip_network(network, strict=False), relay))
+            pairs.append((plain_network(network), relay))
         except ValueError:
             raise ValueError("NETWORK=RELAY such as 192.168.0.0/16=192.168.1.5, separated by commas") from None
     return tuple(pairs)

@@ -1,41 +1,65 @@
 """A UDP port that drains its socket: many datagrams for each turn of the reactor."""
 
 import socket
+import sys
 from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
+from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rendezvous.metrics import Drops
+
 _MOST_PER_TURN = 512
 """Datagrams received before others get their turn."""
 _LARGEST = 65536
+_SO_MEMINFO = 55
+"""Nine numbers of 32 bits, of which the last one counts datagrams for which there was no room."""
+
+
+QuickAnswer = Callable[[bytes, tuple[Any, ...], float], bytes | None]
+"""A datagram, its source and the time (monotonic seconds) -> the answer, or None when it is to be received.
+
+An empty answer is not sent: there will be one later.
+"""
+
+
+class QuickDatagramProtocol(DatagramProtocol):
+    """A protocol that answers the most usual datagrams by their bytes."""
+
+    noisy = False
+    transport: "DatagramPort"  # type: ignore[assignment]
+    quick_answer: QuickAnswer
 
 
 @implementer(IReadDescriptor)
 class DatagramPort:
     """Receives on a bound, non-blocking socket and hands every datagram to `protocol`.
 
-    `send_failed` is called for each datagram that the network does not take: it is gone, as a lost one is.
+    Counted at `place` are datagrams that the network does not take, which are gone as lost ones are, and
+    those that came faster than they were received, so that the kernel had no room for them.
     """
 
     def __init__(
         self,
-        reactor: IReactorFDSet,
+        reactor: Any,
         sock: socket.socket,
-        protocol: DatagramProtocol,
-        send_failed: Callable[[], None],
+        protocol: QuickDatagramProtocol,
+        drops: Drops,
+        place: str,
     ) -> None:
         self._reactor = reactor
         self._socket = sock
         self._protocol = protocol
-        self._send_failed = send_failed
+        self._drops = drops
+        self._place = place
+        self._overflowed = 0
 
     def startListening(self) -> None:
         """Begins to receive."""
-        self._protocol.transport = self  # type: ignore[assignment]
+        self._protocol.transport = self
         self._reactor.addReader(self)
 
     def stopListening(self) -> None:
@@ -48,7 +72,7 @@ class DatagramPort:
         try:
             self._socket.sendto(datagram, addr)
         except OSError:
-            self._send_failed()
+            self._drops.count(self._place, "send_failed")
 
     def fileno(self) -> int:
         """See IReadDescriptor."""
@@ -60,8 +84,9 @@ class DatagramPort:
 
     def doRead(self) -> None:
         """Drains the socket, as far as one turn goes."""
-        receive = self._socket.recvfrom
-        received = self._protocol.datagramReceived
+        receive, send = self._socket.recvfrom, self._socket.sendto
+        quick_answer = self._protocol.quick_answer
+        now = self._reactor.seconds()
         for _ in range(_MOST_PER_TURN):
             try:
                 datagram, addr = receive(_LARGEST)
@@ -69,7 +94,26 @@ class DatagramPort:
                 return
             except OSError:  # an earlier datagram could not be delivered; nothing to do with the next one
                 continue
-            received(datagram, addr)
+            answer = quick_answer(datagram, addr, now)
+            if answer is None:
+                self._protocol.datagramReceived(datagram, addr)
+            elif answer:
+                try:
+                    send(answer, addr)
+                except OSError:
+                    self._drops.count(self._place, "send_failed")
+        self._count_overflow()
+
+    def _count_overflow(self) -> None:
+        """There were more datagrams than one turn takes: the kernel may have run out of room."""
+        overflowed = int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[32:], sys.byteorder)
+        if overflowed != self._overflowed:
+            times = (overflowed - self._overflowed) & 0xFFFFFFFF
+            self._drops.count(self._place, "receive_buffer_full", times=times)
+            self._overflowed = overflowed
 
     def connectionLost(self, reason: Failure) -> None:
-        """See IReadDescriptor; a UDP socket is not lost."""
+        """The reactor has let go of the port, which an error in serving one datagram must not end."""
+        if self._socket.fileno() >= 0:
+            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            self._reactor.addReader(self)

@@ -61,9 +61,9 @@ def load_identity(key: str, folder: Path, *, signs: bool) -> Identity:
 def load_or_generate(folder: Path, *, wait: bool = False) -> SigningKey:
     """The pair in `folder`; one is made when neither file exists. Raises ConfigError."""
     secret = folder / SECRET_FILE
-    if wait and not secret.exists():
+    if wait and not os.path.exists(secret):
         time.sleep(_AWAIT_KEY_FILE)
-    return load(folder) if secret.exists() else generate(folder)
+    return load(folder) if os.path.exists(secret) else generate(folder)
 
 
 def load(folder: Path) -> SigningKey:
@@ -101,7 +101,7 @@ def generate(folder: Path) -> SigningKey:
     Replaces nothing: when another process is faster, the pair is that one's.
     """
     path, public_path = folder / SECRET_FILE, folder / PUBLIC_FILE
-    if public_path.exists() and not path.exists():
+    if os.path.exists(public_path) and not os.path.exists(path):
         raise ConfigError(
             f"key: {str(public_path)!r} is there, but its secret {str(path)!r} is not; "
             "restore the secret from a backup, or delete the public file to get a new pair."
@@ -141,7 +141,7 @@ def _decode(text: str, length: int) -> bytes | None:
 
 def _write_new(path: Path, text: str, mode: int) -> None:
     """Writes a whole file where there is none; leaves one that is there alone."""
-    if path.exists():
+    if os.path.exists(path):
         return
     try:
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")

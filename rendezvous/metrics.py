@@ -17,9 +17,9 @@ class Drops:
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str]] = Counter()
 
-    def count(self, place: str, reason: str) -> None:
-        """One more drop at `place` (such as ``udp``) for `reason` (such as ``malformed``)."""
-        self.counts[place, reason] += 1
+    def count(self, place: str, reason: str, *, times: int = 1) -> None:
+        """So many more drops at `place` (such as ``udp``) for `reason` (such as ``malformed``)."""
+        self.counts[place, reason] += times
 
 
 class DropReport(Service):

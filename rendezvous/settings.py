@@ -1,7 +1,7 @@
 """Every setting: its name, default, allowed values and effect (docs/configuration.md)."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -17,6 +17,7 @@ from rendezvous.config_values import (
     ipv4_network,
     local_address,
     networks,
+    origins,
     relay_places,
     relays_for,
     software_url,
@@ -232,12 +233,16 @@ class Settings:
         "longest request to and answer from the API server",
         servers="hbbs",
     )
+    max_api_calls: int = _setting(
+        "100", integer(1, 10**6), "requests forwarded to the API server at a time", servers="hbbs"
+    )
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "", networks, "networks whose X-Forwarded-For and X-Real-IP are believed on WebSocket"
     )
     proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = _setting(
         "", networks, "networks whose TCP connections must begin with PROXY protocol"
     )
+    websocket_origins: tuple[str, ...] = _setting("", origins, "origins whose pages may use WebSocket; empty: any")
     known_only: bool = _setting("no", yes_no, "register no ids that are not stored already", servers="hbbs")
     max_peers: int = _setting(
         "10000000", integer(1, 10**9), "peers stored; when that many are, new ones are refused", servers="hbbs"
@@ -246,6 +251,15 @@ class Settings:
         "no", yes_no, "punch and relay requests need a token signed with the --token-secret", servers="hbbs"
     )
     token_secret: str = _setting("", text, "file with the HS256 secret of the API server's tokens", servers="hbbs")
+
+    https: int = _setting("0", integer(0, 65535), "port for WebSocket and API calls over TLS; 0: none")
+    http: int = _setting("0", integer(0, 65535), "port for the same without TLS; 0: none")
+    certificate: str = _setting("", text, "PEM file with the certificate and its chain, for TLS")
+    private_key: str = _setting("", text, "PEM file with its private key; the same file when not given")
+    certificates: str = _setting("", text, "folder with more certificates and keys, chosen by the name asked for")
+    acme_webroot: str = _setting("", text, "folder whose .well-known/acme-challenge is served on --http")
+    max_web_connections: int = _setting("1000", integer(1, 10**6), "HTTP connections at a time")
+    max_web_connections_per_address: int = _setting("200", integer(1, 10**6), "the same for one address")
 
     single_bandwidth: float = _setting(
         "128",
@@ -350,6 +364,16 @@ class Settings:
         return self.consoles and not any(address in network for address in loopback for network in proxies)
 
     @property
+    def has_tls(self) -> bool:
+        """Whether there are certificates."""
+        return bool(self.certificate or self.certificates)
+
+    @property
+    def has_web(self) -> bool:
+        """Whether there is a web port."""
+        return bool(self.https or self.http)
+
+    @property
     def has_hbbs(self) -> bool:
         """Whether this process is an ID server."""
         return self.server != "hbbr"
@@ -358,31 +382,6 @@ class Settings:
     def has_hbbr(self) -> bool:
         """Whether this process is a relay."""
         return self.server != "hbbs"
-
-
-_RESERVED = 200
-"""Descriptors for everything but connections."""
-_PER_RELAY_CONNECTION = 3
-"""A relay connection has a socket, and a pipe of two ends while it is busy."""
-
-
-def fit_to_descriptors(settings: Settings, descriptors: int) -> Settings:
-    """`settings` with limits of connections that so many `descriptors` allow, and a warning if they are lower."""
-    need = settings.max_connections * settings.has_hbbs
-    need += _PER_RELAY_CONNECTION * settings.max_relay_connections * settings.has_hbbr
-    share = max(descriptors - _RESERVED, 10) / need
-    if share >= 1:
-        return settings
-    warning = (
-        f"max-connections and max-relay-connections take {need + _RESERVED} descriptors, but the system gives "
-        f"{descriptors}, so they are {share:.0%} of what is set; raise its limit (LimitNOFILE=, ulimit -Hn)."
-    )
-    return replace(
-        settings,
-        max_connections=max(1, int(settings.max_connections * share)),
-        max_relay_connections=max(2, int(settings.max_relay_connections * share)),
-        warnings=(*settings.warnings, warning),
-    )
 
 
 SETTINGS: Mapping[str, Setting] = {

@@ -5,31 +5,26 @@ IPv4 and IPv6 have a socket each (the latter v6only), so that no address looks l
 
 import errno
 import os
-import resource
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Protocol as Interface
 
 from twisted.application.service import Service
-from twisted.internet.interfaces import IConsumer, IListeningPort, IPushProducer, IReactorSocket, ITCPTransport
-from twisted.internet.protocol import Protocol, ServerFactory
+from twisted.internet.interfaces import IConsumer, IPushProducer, ISSLTransport, ITLSTransport
+from twisted.internet.protocol import Protocol
 from twisted.internet.tcp import Connection
+from twisted.protocols.tls import TLSMemoryBIOProtocol
+from zope.interface import Attribute
 
 from rendezvous.config_values import ConfigError
 
+LINGER = 10.0
+"""Seconds that a client has to take the last bytes and to close."""
 _BACKLOG = 1024
 _SO_RCVBUFFORCE = 33
 _UDP_BUFFER = 8 << 20
 """Bytes asked for when the setting is 0; the kernel gives what it allows."""
-
-
-def raise_descriptor_limit() -> int:
-    """Raises the limit of open descriptors as far as this user may; returns it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft != hard:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    return hard
 
 
 def listen_tcp(bind: str, port: int, what: str) -> list[socket.socket]:
@@ -90,6 +85,7 @@ def _listen(family: int, host: str, port: int, kind: int, what: str) -> socket.s
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # for all that are accepted on it
         sock.setblocking(False)
         sock.bind((host, port))
         if kind == socket.SOCK_STREAM:
@@ -110,44 +106,40 @@ def _why_not(error: OSError, host: str, port: int, transport: str, what: str) ->
     return f"{what}: {transport} port {port} can't be opened: {os.strerror(error.errno or 0)}."
 
 
-class IStreamTransport(ITCPTransport, IConsumer, IPushProducer):
-    """What Twisted's TCP transports provide."""
+class IStreamTransport(ITLSTransport, IConsumer, IPushProducer):
+    """What Twisted's TCP transports provide, also those that have started TLS."""
+
+    protocol = Attribute("What gets the bytes that come: that of TLS once it has started.")
 
 
 def hand_over(transport: Connection, protocol: Protocol | None, received: bytes) -> None:
-    """Makes `protocol` the one of `transport`, which has `received` already; closes when there is none."""
+    """Makes `protocol` the one of `transport`, which has `received` already; closes when there is none.
+
+    A transport that has started TLS goes on with it, and `received` is what came over it.
+    """
     if protocol is None:
         transport.loseConnection()
         return
-    transport.protocol = protocol
+    tls = transport.protocol
+    if isinstance(tls, TLSMemoryBIOProtocol):
+        tls.wrappedProtocol = protocol
+    else:
+        transport.protocol = protocol
     protocol.makeConnection(transport)
     if received:
-        protocol.dataReceived(received)
+        receiver = protocol if isinstance(tls, TLSMemoryBIOProtocol) else transport.protocol
+        receiver.dataReceived(received)
 
 
-class TCPListener(Service):
-    """Accepts on sockets that are already listening while the service runs."""
+def end_writing(transport: IStreamTransport | Connection) -> None:
+    """Tells the other end that nothing more comes, and goes on reading as long as that one sends.
 
-    def __init__(self, reactor: IReactorSocket, sockets: list[socket.socket], factory: ServerFactory) -> None:
-        self._reactor = reactor
-        self._sockets = sockets
-        self._factory = factory
-        self._ports: list[IListeningPort] = []
-
-    def startService(self) -> None:
-        """Begins to accept."""
-        super().startService()
-        for sock in self._sockets:
-            self._ports.append(self._reactor.adoptStreamPort(sock.fileno(), sock.family, self._factory))
-            sock.close()
-        self._sockets = []
-
-    def stopService(self) -> None:
-        """Stops accepting; connections go on until their own service ends them."""
-        super().stopService()
-        for port in self._ports:
-            port.stopListening()
-        self._ports = []
+    TLS has its own way to say so: the connection ends once the other end has answered.
+    """
+    if ISSLTransport.providedBy(transport):
+        transport.loseConnection()
+    else:
+        transport.loseWriteConnection()
 
 
 class Port(Interface):

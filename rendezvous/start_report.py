@@ -79,6 +79,13 @@ class StartReport(Service):
         if settings.relay_places and not settings.geoip:
             yield "relay-places has no effect without geoip, which tells where clients are."
 
+    def _web(self, where: str) -> Iterator[str]:
+        settings = self._settings
+        paths = " and ".join(["/ws/id"] * settings.has_hbbs + ["/ws/relay"] * settings.has_hbbr)
+        for scheme, port in (("https", settings.https), ("http", settings.http)):
+            if port:
+                yield f"{where}: {scheme} {port} with {paths}"
+
     def lines(self) -> Iterator[str]:
         """What is served."""
         settings, identity = self._settings, self._identity
@@ -99,6 +106,8 @@ class StartReport(Service):
                 f"limits: {settings.max_relay_connections} connections, {settings.single_bandwidth:g} Mbit/s each, "
                 f"{settings.total_bandwidth:g} Mbit/s in all"
             )
+        if settings.has_web:
+            yield "Web on " + ", ".join(self._web(where))
         key = f"key fingerprint {identity.fingerprint}" if identity.public_key else "no key"
         yield f"Data folder {settings.data}, {key}"
         if settings.has_hbbs:

@@ -7,17 +7,20 @@ from typing import Any, ClassVar
 from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
-from rendezvous import __version__
+from rendezvous import __version__, process
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError
+from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
 from rendezvous.metrics import DropReport, Drops
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
-from rendezvous.settings import SETTINGS, Server, Settings, fit_to_descriptors, settings_of
-from rendezvous.sockets import raise_descriptor_limit
+from rendezvous.settings import SETTINGS, Server, Settings, settings_of
 from rendezvous.start_report import StartReport, own_address_in
+from rendezvous.tls import Certificates, Pair
+from rendezvous.web.service import WebService
+from rendezvous.websocket import WebSocketFactory
 
 
 def _parameters(server: Server) -> list[list[str | None]]:
@@ -114,10 +117,13 @@ def makeService(options: _ServerOptions) -> IService:
     """The service that `options` describe, its ports bound. Ends the process with one sentence on errors."""
     from twisted.internet import reactor  # twistd's --reactor decides which one this is
 
+    process.prepare(reactor)
     try:
         return _compose(options.settings, reactor)
     except (ConfigError, StoreError) as error:
         raise SystemExit(str(error)) from None
+    except MemoryError:
+        raise SystemExit("There is not enough memory to start; give it more.") from None
 
 
 def _compose(settings: Settings, reactor: Any) -> IService:
@@ -127,13 +133,33 @@ def _compose(settings: Settings, reactor: Any) -> IService:
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
     services = MultiService()
+    certificates = _certificates(settings, reactor)
+    if certificates is not None:
+        services.addService(certificates)
+    websockets: dict[bytes, WebSocketFactory] = {}
     stored: Stored | None = None
     if settings.has_hbbs:
         stored = prepare(settings.database)
         store = SQLitePeerStore(settings.database, reactor)
-        services.addService(HbbsService(settings, identity, store, stored, drops, reactor))
+        hbbs = HbbsService(settings, identity, store, stored, drops, reactor, certificates)
+        services.addService(hbbs)
+        websockets[b"/ws/id"] = hbbs.websocket
     if settings.has_hbbr:
-        services.addService(HbbrService(settings, identity.licence_key, drops, reactor))
+        hbbr = HbbrService(settings, identity.licence_key, drops, reactor, certificates)
+        services.addService(hbbr)
+        websockets[b"/ws/relay"] = hbbr.websocket
+    if settings.has_web:
+        services.addService(WebService(settings, websockets, certificates, drops, reactor))
     services.addService(DropReport(drops, reactor))
     services.addService(StartReport(settings, identity, stored))
     return services
+
+
+def _certificates(settings: Settings, reactor: Any) -> Certificates | None:
+    if not settings.has_tls:
+        return None
+    data, pair = Path(settings.data), None
+    if settings.certificate:
+        certificate = data / settings.certificate
+        pair = Pair(certificate, data / settings.private_key if settings.private_key else certificate)
+    return Certificates(pair, data / settings.certificates if settings.certificates else None, reactor)

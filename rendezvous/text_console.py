@@ -19,6 +19,8 @@ from rendezvous.sockets import hand_over
 _TOLD_BY = 5
 _LONGEST_COMMAND = 1024
 _SILENCE = 0.2
+_LONGEST_WAIT = 10.0
+"""Seconds that a command may take to come."""
 _TEXT = frozenset(b"\t\n\r" + bytes(range(0x20, 0x7F)))
 
 
@@ -68,6 +70,7 @@ class TextOrFrames(Protocol):
         self._make_framed = make_framed
         self._clock = clock
         self._received = b""
+        self._begin = clock.seconds()
         self._silence: IDelayedCall | None = None
 
     def connectionMade(self) -> None:
@@ -82,7 +85,8 @@ class TextOrFrames(Protocol):
         elif b"\n" in self._received or len(self._received) > _LONGEST_COMMAND:
             self._answer()
         elif self._silence is not None:
-            self._silence.reset(_SILENCE)
+            left = self._begin + _LONGEST_WAIT - self._clock.seconds()
+            self._silence.reset(max(0.0, min(_SILENCE, left)))
 
     def readConnectionLost(self) -> None:
         """The end of the stream ends a command."""

@@ -79,8 +79,9 @@ def test_wire_stands_alone() -> None:
     ("importer", "forbidden"),
     [
         ("rendezvous.peers", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "rendezvous.tap"]),
-        ("rendezvous.hbbs", ["rendezvous.hbbr"]),
-        ("rendezvous.hbbr", ["rendezvous.hbbs"]),
+        ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web"]),
+        ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web"]),
+        ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers"]),
         ("rendezvous", ["rendezvous.tap"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -279,9 +279,10 @@ def test_ranges_are_true(name: str) -> None:
     for limit, beyond in zip(told.groups(), (-1, 1), strict=True):
         shown = "{:.0f}" if "whole" in allowed_by(name) else "{!r}"
         number = float(limit)
-        assert value_of(loaded(server, environ={name: shown.format(number)}), name) == number
+        environ = {"certificate": "for-https.pem"}
+        assert value_of(loaded(server, environ=environ | {name: shown.format(number)}), name) == number
         with pytest.raises(ConfigError):
-            loaded(server, environ={name: shown.format(number + beyond)})
+            loaded(server, environ=environ | {name: shown.format(number + beyond)})
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1e999", "-1", "0x10", "1,5"])
@@ -291,10 +292,18 @@ def test_no_number_at_all(value: str) -> None:
         loaded("hbbr", environ={"TOTAL_BANDWIDTH": value})
 
 
+@pytest.mark.parametrize("name", ["trusted_proxies", "proxy_protocol", "relay_for"])
+def test_mapped_networks_are_ipv4(name: str) -> None:
+    """A network of IPv4-mapped addresses means the IPv4 network, as addresses are always written."""
+    after = "=a.example" if name == "relay_for" else ""
+    settings = [loaded("hbbs", environ={name: text + after}) for text in ("::ffff:192.0.2.0/120", "192.0.2.0/24")]
+    assert getattr(settings[0], name) == getattr(settings[1], name)
+
+
 def test_data_folder_must_exist() -> None:
     """A data folder that is none is named."""
     Path("file").write_text("", "utf-8")
-    for name in ("missing", "file"):
+    for name in ("missing", "file", "x" * 300):
         with pytest.raises(ConfigError, match=f"^data: .*{name}.*folder"):
             loaded("both", {"data": name})
 
@@ -371,6 +380,15 @@ def test_unreadable_ini_file(content: bytes | None) -> None:
         Path("server.ini").mkdir()
     with pytest.raises(ConfigError, match=r"^config: .*server\.ini"):
         loaded("hbbs", {"config": "server.ini"})
+
+
+@pytest.mark.parametrize("setting", ["data", "db_url", "token_secret", "usage_db", "key"])
+@pytest.mark.parametrize("name", ["server.ini", ".env"])
+def test_no_value_holds_a_nul(setting: str, name: str) -> None:
+    """A NUL, which no path can have, is refused wherever it is written."""
+    Path(name).write_bytes(f"{setting}=a\0b\n".encode())
+    with pytest.raises(ConfigError, match=f"^{setting.replace('_', '-')}: .*NUL"):
+        loaded("both", {"config": name} if name == "server.ini" else {})
 
 
 def test_unreadable_dotenv_file() -> None:

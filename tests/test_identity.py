@@ -179,6 +179,12 @@ def test_generate_replaces_nothing(tmp_path: Path) -> None:
     assert files(tmp_path) == before
 
 
+def test_folder_that_can_not_be(tmp_path: Path) -> None:
+    """A folder that the system can't even look for is refused in one sentence."""
+    with pytest.raises(ConfigError, match="can't be written"):
+        load_identity("-", tmp_path / ("x" * 300), signs=True)
+
+
 def test_folder_that_takes_no_files(tmp_path: Path) -> None:
     """Where no key files can be written, the start is refused instead of going on without keys."""
     with pytest.raises(ConfigError, match=r"^key: .*id_ed25519"):

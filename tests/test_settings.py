@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from rendezvous.config import load
-from rendezvous.settings import Server, fit_to_descriptors
+from rendezvous.descriptors import fit_to_descriptors
+from rendezvous.settings import Server
 
 
 @pytest.mark.parametrize("server", ["both", "hbbs", "hbbr"])
@@ -16,13 +17,15 @@ def test_enough_descriptors_change_nothing(server: Server, tmp_path: Path) -> No
     assert fit_to_descriptors(settings, 20000) is settings
 
 
+@pytest.mark.parametrize("http", ["0", "20080"])
 @pytest.mark.parametrize("descriptors", [300, 1024, 4096])
 @pytest.mark.parametrize("server", ["both", "hbbs", "hbbr"])
-def test_few_descriptors_lower_the_limits(server: Server, descriptors: int, tmp_path: Path) -> None:
+def test_few_descriptors_lower_the_limits(server: Server, descriptors: int, http: str, tmp_path: Path) -> None:
     """Connections and their pipes never take more descriptors than there are, and a warning says so."""
-    settings = load(server, {"data": str(tmp_path)}, directory=tmp_path, environ={})
+    settings = load(server, {"data": str(tmp_path), "http": http}, directory=tmp_path, environ={})
     fitted = fit_to_descriptors(settings, descriptors)
     used = fitted.max_connections * fitted.has_hbbs + 3 * fitted.max_relay_connections * fitted.has_hbbr
+    used += 2 * fitted.max_web_connections * fitted.has_web
     assert 0 < used <= descriptors - 100
     assert str(descriptors) in fitted.warnings[-1]
     assert (
@@ -30,6 +33,7 @@ def test_few_descriptors_lower_the_limits(server: Server, descriptors: int, tmp_
             fitted,
             max_connections=settings.max_connections,
             max_relay_connections=settings.max_relay_connections,
+            max_web_connections=settings.max_web_connections,
             warnings=(),
         )
         == settings

@@ -6,16 +6,11 @@ import gc
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from typing import Any
 
 import pytest
-from twisted.internet.protocol import Protocol, ServerFactory
-from twisted.internet.task import deferLater
-from twisted.internet.threads import deferToThread
 
 from rendezvous.config_values import ConfigError
-from rendezvous.sockets import TCPListener, listen_tcp, listen_udp
-from tests.hbbr.real import on_reactor, reactor
+from rendezvous.sockets import listen_tcp, listen_udp
 
 KINDS = ["TCP", "UDP"]
 
@@ -134,44 +129,3 @@ def test_the_receive_buffer_is_what_wasasked_for(stack: ExitStack, size: int) ->
     assert asked.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) == 2 * size
     sizes = [sock.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for sock in (default, plain)]
     assert sizes[0] >= sizes[1]
-
-
-class Greeter(Protocol):
-    """Says where a connection came from, and ends it."""
-
-    def connectionMade(self) -> None:
-        """See IProtocol."""
-        transport: Any = self.transport
-        transport.write(transport.getPeer().host.encode())
-        transport.loseConnection()
-
-
-@pytest.mark.parametrize(("target", "seen"), [("127.0.0.1", b"127.0.0.1"), ("::1", b"::1")])
-@on_reactor
-async def test_a_listener_serves_both_families_and_stops(target: str, seen: bytes) -> None:
-    """A listener accepts on each of its sockets while it runs, sees plain addresses, and then frees the port."""
-    with ExitStack() as stack:
-        port = free_port()
-        factory = ServerFactory()
-        factory.protocol = Greeter
-        listener = TCPListener(reactor, listen_tcp("", port, "port"), factory)
-        listener.startService()
-        try:
-            assert await deferToThread(ask, target, port) == seen
-        finally:
-            listener.stopService()
-        await deferLater(reactor, 0)
-        for sock in listen_tcp("", port, "port"):
-            stack.enter_context(closing(sock))
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with closing(listen_tcp("127.0.0.1", 0, "port")[0]) as sock:
-        return port_of(sock)
-
-
-def ask(host: str, port: int) -> bytes:
-    """What a server says until it closes."""
-    with closing(socket.create_connection((host, port), timeout=10)) as client:
-        return b"".join(iter(lambda: client.recv(100), b""))

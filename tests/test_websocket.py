@@ -114,12 +114,15 @@ def test_a_byte_at_a_time_is_enough() -> None:
         client_frame(b"te", TEXT, fin=False) + client_frame(b"", PING) + client_frame(b"xt", CONT),
     ],
 )
-def test_text_messages_are_ignored(text: bytes) -> None:
-    """A text message, whole or in fragments, has no effect on the binary ones around it."""
+def test_text_messages_close(text: bytes) -> None:
+    """A text message, whole or in fragments, closes with 1003; the messages before it count, none behind it."""
     server = EchoServer()
     client = server.open(client_frame(b"before"), text, client_frame(b"after"))
-    assert client.inbox == [b"before", b"after"]
-    assert server.echoes[0].messages == [b"before", b"after"]
+    assert client.inbox == [b"before"]
+    assert server.echoes[0].messages == [b"before"]
+    assert client.reader.close_code == 1003
+    assert client.closed
+    assert server.dropped == 1
 
 
 @pytest.mark.parametrize("code", [1000, 1001, 1002, 1003, 1007, 1008, 1009, 1010, 1011, 3000, 3999, 4000, 4999])
@@ -218,14 +221,24 @@ def test_fragments_together_above_the_limit_are_refused() -> None:
 
 
 def test_the_limit_itself_is_allowed() -> None:
-    """A message exactly as long as allowed passes, also in fragments, and text does not use it up."""
+    """A message exactly as long as allowed passes, also in fragments."""
     server = EchoServer(max_message=1000)
     client = server.open(
         client_frame(b"x" * 1000),
-        client_frame(b"x" * 999, TEXT, fin=False) + client_frame(b"y", CONT),
         client_frame(b"x" * 600, fin=False) + client_frame(b"x" * 400, CONT),
     )
     assert client.inbox == [b"x" * 1000, b"x" * 1000]
+
+
+def test_an_error_of_the_application_is_not_swallowed() -> None:
+    """What a receiver raises is an error of this program, and is told as one."""
+    server = EchoServer()
+    client = server.open()
+    server.echoes[0].failure = RuntimeError("what the test raises")
+    client.send(client_frame(b"one") + client_frame(b"two"))
+    with pytest.raises(RuntimeError, match="what the test raises"):
+        server.reactor.settle()
+    assert server.echoes[0].messages == []
 
 
 def test_the_application_can_close() -> None:

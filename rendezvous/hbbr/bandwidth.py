@@ -57,13 +57,16 @@ class SharedBandwidth(Generic[S]):
         self.rate = rate
 
     def take(self, user: S, count: int, now: float) -> float:
-        """`user` takes `count` bytes; returns for how many seconds it may take no more."""
+        """`user` takes `count` bytes; returns for how many seconds it may take no more.
+
+        Those are the seconds that its bytes and all whose turn comes before them take, so that users who
+        began together do not go on together.
+        """
         self._advance(now)
         mine = max(self._ahead.get(user, 0.0), self._served) + count
         self._ahead[user] = mine
-        busy = len(self._ahead)
-        excess = mine - self._served - self.rate * _BURST / busy
-        return excess * busy / self.rate if excess > 0 else 0.0
+        before = sum(turn - self._served for turn in self._ahead.values() if turn <= mine)
+        return max(0.0, before / self.rate - _BURST)
 
     def leave(self, user: S) -> None:
         """`user` takes no more."""

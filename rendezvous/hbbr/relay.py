@@ -10,7 +10,7 @@ from twisted.internet.task import LoopingCall
 from twisted.logger import Logger
 
 from rendezvous.address_lists import AddressList
-from rendezvous.admission import Refused
+from rendezvous.admission import LOGGED, Pace, Refused
 from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.session import Session, Side, Splicer
@@ -62,6 +62,7 @@ class Relay:
         self.sessions: set[Session] = set()
         self._splice = splice
         self._recorders = recorders
+        self._pace_of_log = Pace(*LOGGED)
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = clock
 
@@ -73,7 +74,8 @@ class Relay:
         """`half` has sent its first frame: pairs it, or makes it wait. Returns its uuid. Raises Refused."""
         request = self._request_in(payload)
         if self._licence_key and not hmac.compare_digest(request.licence_key.encode(), self._licence_key):
-            self.log.info("{address} asked for a relay with a wrong key", address=half.source)
+            if self._pace_of_log.allows(self.clock.seconds()):
+                self.log.info("{address} asked for a relay with a wrong key", address=half.source)
             raise Refused("wrong_key")
         other = self._pairing.join(request.uuid, half, half.source.host)
         if other is not None:

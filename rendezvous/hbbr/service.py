@@ -20,7 +20,9 @@ from rendezvous.hbbr.usage import IUsageRecorder, UsageLog, UsageTable
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.metrics import Drops
 from rendezvous.settings import Settings
-from rendezvous.sockets import TCPListener, listen_tcp
+from rendezvous.sockets import PortService, listen_tcp
+from rendezvous.stream_port import StreamPort
+from rendezvous.tls import Certificates
 
 
 class HbbrService(MultiService):
@@ -30,7 +32,14 @@ class HbbrService(MultiService):
     `reactor` provides what Twisted's own reactors do.
     """
 
-    def __init__(self, settings: Settings, licence_key: str, drops: Drops, reactor: Any) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        licence_key: str,
+        drops: Drops,
+        reactor: Any,
+        certificates: Certificates | None = None,
+    ) -> None:
         super().__init__()
         pairing: Pairing[Side] = Pairing(settings.max_waiting, settings.max_waiting_per_address)
         folder = Path(settings.data)
@@ -66,17 +75,18 @@ class HbbrService(MultiService):
             drops,
             reactor,
             settings.first_frame_timeout,
+            settings.websocket_origins,
         )
         text = console(self.relay) if settings.trusts_loopback else None
         what = "port" if settings.server == "hbbr" else "relay-port"
+        self.websocket = relay_websocket_factory(policy, self.relay, settings.max_relay_message, certificates)
+        """Accepts WebSocket connections, for the web ports as well."""
         for port, factory in (
             (settings.relay_port, RelayFactory(policy, self.relay, settings.max_relay_message, text)),
-            (
-                settings.relay_websocket_port,
-                relay_websocket_factory(policy, self.relay, settings.max_relay_message),
-            ),
+            (settings.relay_websocket_port, self.websocket),
         ):
-            self.addService(TCPListener(reactor, listen_tcp(settings.bind, port, what), factory))
+            sockets = listen_tcp(settings.bind, port, what)
+            self.addService(PortService([StreamPort(reactor, sock, factory) for sock in sockets]))
         self.addService(blocklist)
         self.addService(blacklist)
 

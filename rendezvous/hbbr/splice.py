@@ -6,8 +6,10 @@ one shared buffer as long as what comes is small, which costs least then, and be
 of its own once it is bulk. Where there is no pipe to be had it goes on copying.
 """
 
+import errno
 import fcntl
 import os
+from contextlib import suppress
 from typing import Any
 from typing import Protocol as Interface
 
@@ -27,6 +29,9 @@ _SMALLEST_PIPE = 64 * 1024
 """Smaller pipes, which the kernel gives to users with many, are slower than copying."""
 _ROUNDS = 4
 """Reads of one direction before others get their turn."""
+_SHORT = frozenset((errno.ENOBUFS, errno.ENOMEM))
+"""The kernel is short of memory for a moment."""
+_LATER = _SHORT | {errno.EAGAIN}
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 
@@ -66,7 +71,7 @@ class SplicedPair:
         for end in self._ends:
             end.side.join(self._session, framed=False)
         for end, data in zip(self._ends, early, strict=True):
-            end.incoming.deliver_early(data)
+            end.incoming.begin_with(data)
             if end.side.finished:
                 end.incoming.finish()
         self.changed()
@@ -197,21 +202,22 @@ class _Direction:
         """Whether the source is to be read."""
         return not (self.over or self._eof or self._pending or self._in_pipe)
 
-    def deliver_early(self, data: bytes) -> None:
-        """Begins with `data`, which was read before."""
+    def begin_with(self, data: bytes) -> None:
+        """`data` was read before."""
         if data:
             self._session.passed(self.source.side, len(data))
             self._pending = data
-            self.flush()
 
     def pump(self) -> None:
         """The source is readable."""
-        for _ in range(_ROUNDS):
+        for turn in range(_ROUNDS):
             if not self.wants_bytes or self.source.paused:
                 break
             try:
                 count = self._splice_in() if self._splicing else self._copy()
             except BlockingIOError:
+                if not turn:  # readable, yet nothing to splice: an urgent byte, which only recv leaves out
+                    self._splicing = False
                 return
             except OSError:
                 self.source.lost()
@@ -229,16 +235,16 @@ class _Direction:
             sent = self._send(_BUFFER[:count])
             if sent < count:
                 self._pending = bytes(_BUFFER[sent:count])
-            if count >= _BULK and not self._pending:
+            if count >= _BULK and self.wants_bytes:
                 self._begin_to_splice()
         return count
 
     def _send(self, data: memoryview | bytes) -> int:
         try:
             sent: int = self.target.socket.send(data)
-        except BlockingIOError:
-            return 0
-        except OSError:
+        except OSError as error:
+            if error.errno in _LATER:
+                return 0
             self.target.lost()
             return len(data)
         return sent
@@ -250,11 +256,18 @@ class _Direction:
 
     def _splice_in(self) -> int:
         assert self._pipe is not None
-        count = os.splice(self.source.socket.fileno(), self._pipe[1], min(_PIPE, self._session.piece), flags=_FLAGS)
+        size = min(_PIPE, self._session.piece)
+        try:
+            count = os.splice(self.source.socket.fileno(), self._pipe[1], size, flags=_FLAGS)
+        except OSError as error:
+            if error.errno not in _SHORT:
+                raise
+            count = 0
+        if not count:
+            return self._copy()  # which knows the end from bytes that can't be spliced
         self._in_pipe = count
-        if count:
-            self._splice_out()
-            self._splicing = count >= _BULK // 4 or bool(self._in_pipe)
+        self._splice_out()
+        self._splicing = count >= _BULK // 4 or bool(self._in_pipe)
         return count
 
     def _splice_out(self) -> None:
@@ -262,19 +275,22 @@ class _Direction:
         while self._in_pipe:
             try:
                 self._in_pipe -= os.splice(self._pipe[0], self.target.socket.fileno(), self._in_pipe, flags=_FLAGS)
-            except BlockingIOError:
-                return
-            except OSError:
-                self.target.lost()
+            except OSError as error:
+                if error.errno not in _LATER:
+                    self.target.lost()
                 return
 
     def flush(self) -> None:
-        """The target is writable."""
+        """The target is writable; what it takes is heard of, since nothing is read before it has all."""
+        before = len(self._pending) + self._in_pipe
         if self._pending:
             self._pending = self._pending[self._send(self._pending) :]
         if self._in_pipe:
             self._splice_out()
-        if not (self._pending or self._in_pipe):
+        left = len(self._pending) + self._in_pipe
+        if left < before:
+            self._session.heard()
+        if not (left or self.over):
             if self._eof:
                 self._end()
             self.source.pair.changed()
@@ -289,10 +305,8 @@ class _Direction:
         """Everything has been passed on: the target is told, and may go on sending."""
         self.over = True
         if not self.broken:
-            try:
+            with suppress(OSError):  # it is gone, which is told where it is read or written
                 self.target.socket.shutdown(1)
-            except OSError:
-                self.target.lost()
 
     def break_off(self, *, drain: bool = False) -> None:
         """An end is gone; what is on its way still reaches the target if it is to `drain`."""

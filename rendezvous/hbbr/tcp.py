@@ -10,9 +10,8 @@ from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
 from rendezvous.hbbr.splice import SplicedEnd
-from rendezvous.sockets import IStreamTransport
+from rendezvous.sockets import LINGER, IStreamTransport
 from rendezvous.text_console import Console
-from rendezvous.websocket import LINGER
 from rendezvous.wire.address import Address
 from rendezvous.wire.framing import FrameDecoder, FrameTooLong, frame_header
 

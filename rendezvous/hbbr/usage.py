@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from rendezvous.config_values import ConfigError
+from rendezvous.trouble import Trouble
 from rendezvous.wire.address import Address
 
 _DAY = 86400
@@ -97,6 +98,7 @@ class UsageTable(Service):
         self._days = days
         self._waiting: list[tuple[Any, ...]] = []
         self._writing = False
+        self._trouble = Trouble("writing usage", self.log, reactor)
         self._pool = ConnectionPool(
             "sqlite3", str(path), check_same_thread=False, cp_min=1, cp_max=1, cp_noisy=False, cp_reactor=reactor
         )
@@ -145,15 +147,22 @@ class UsageTable(Service):
     def _write(self) -> None:
         rows, self._waiting = self._waiting, []
         self._writing = True
-        self._pool.runInteraction(_write, rows).addErrback(self._failed).addCallback(self._written)
+        self._pool.runInteraction(_write, rows).addCallbacks(self._written, self._keep, errbackArgs=(rows,))
 
     def _written(self, _: None) -> None:
+        self._trouble.worked()
         self._writing = False
         if self._waiting and self.running:
             self._write()
 
+    def _keep(self, reason: Failure, rows: list[tuple[Any, ...]]) -> None:
+        """The rows are written with those of the next session that ends, as far as there is room."""
+        self._failed(reason)
+        self._writing = False
+        self._waiting = (rows + self._waiting)[:_MOST_WAITING]
+
     def _failed(self, reason: Failure) -> None:
-        self.log.error("usage was not written: {why}", why=reason.getErrorMessage())
+        self._trouble.failed(reason.getErrorMessage())
 
 
 def _write(transaction: Transaction, rows: list[tuple[Any, ...]]) -> None:

@@ -4,6 +4,7 @@ from rendezvous.accepting import AcceptPolicy
 from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
+from rendezvous.tls import Certificates
 from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
 
@@ -11,13 +12,16 @@ _EACH = 64
 """Bytes that an early message costs besides its own."""
 
 
-def relay_websocket_factory(policy: AcceptPolicy, relay: Relay, max_message: int) -> WebSocketFactory:
-    """Accepts sides on Q+2."""
+def relay_websocket_factory(
+    policy: AcceptPolicy, relay: Relay, max_message: int, certificates: Certificates | None = None
+) -> WebSocketFactory:
+    """Accepts sides on Q+2, with TLS or without."""
     return WebSocketFactory(
         policy,
         PLACE,
         LONGEST_REQUEST,
         lambda websocket, source: MessageSide(websocket, relay, source, max_message),
+        certificates,
     )
 
 
@@ -60,6 +64,10 @@ class MessageSide:
             self._session.lost(self)
         else:
             self._joining.lost()
+
+    def may_be_silent(self) -> bool:
+        """A side that waits for the other one has its own time, and may not read meanwhile."""
+        return self._session is None
 
     # Side ------------------------------------------------------------------------------------------
 

@@ -216,8 +216,9 @@ class Connection:
             wait = self._shared.first_frame_timeout - silence
             if wait <= 0 and not self._outstanding:
                 self.refuse("silent")
-                return
-        self._arm(max(wait, 0.1))
+                wait = self._shared.first_frame_timeout  # for taking what it was sent
+        if not self.lost:
+            self._arm(max(wait, 0.1))
 
     def _arm(self, seconds: float) -> None:
         """Runs _silent after `seconds`, and not before."""

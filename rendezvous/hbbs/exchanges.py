@@ -2,16 +2,19 @@
 
 An answer finds its exchange by the mangled address of the asker, which the server made and the answering
 client echoes. With IPv4 it holds a random nonce that nobody else can guess. Where there is none (IPv6, or
-a client that encodes the address anew) the answer must come from the address the target registered from.
+a client that encodes the address anew) an answer from the address the target registered from is the target's.
+One from elsewhere may be, as clients can have several addresses: the first is kept, and counts when the
+target's registered address stays silent for `GRACE`.
 Nothing is ever sent to the address that an answer names: it goes to the connection that asked.
 """
 
-import secrets
+import os
 from collections import Counter
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
 
 from rendezvous.admission import Refused
 from rendezvous.hbbs.request import Replies, Request
@@ -20,6 +23,8 @@ from rendezvous.wire.address import Address, MalformedAddress, is_ipv6, mangle, 
 
 MAX_REPEATS = 4
 """How often an asker may have the same question pushed again."""
+GRACE = 0.5
+"""Seconds that an answer from elsewhere waits, so that nobody outruns the target by guessing."""
 
 
 class ExchangeLimits(NamedTuple):
@@ -37,11 +42,12 @@ class ExchangeLimits(NamedTuple):
 class Exchange:
     """One question on its way: who asked, for whom, and by which bytes its answer is known.
 
-    `result` fires with what the asker is to be sent. It fails with Refused at the deadline; cancelling it
-    ends the exchange.
+    `result` fires with what the asker is to be sent. It fails with Refused at the deadline, unless there are
+    `provisional` replies, made of an answer that is not known to be the target's; cancelling it ends the
+    exchange.
     """
 
-    __slots__ = ("asker", "deadline", "repeats", "result", "target", "token")
+    __slots__ = ("asker", "deadline", "provisional", "repeats", "result", "target", "token")
 
     def __init__(
         self,
@@ -56,11 +62,21 @@ class Exchange:
         self.token = token
         self.result = result
         self.deadline = deadline
+        self.provisional: Replies = ()
         self.repeats = 0
+
+
+class Answered(NamedTuple):
+    """The exchange that an answer belongs to, and whether it is known to be the target's own."""
+
+    exchange: Exchange
+    confirmed: bool
 
 
 class Exchanges:
     """All pending exchanges, each with a deadline; a connection has one at a time."""
+
+    log = Logger(namespace="rendezvous.exchanges")
 
     def __init__(self, clock: IReactorTime, limits: ExchangeLimits) -> None:
         self._clock = clock
@@ -84,7 +100,7 @@ class Exchanges:
             raise Refused("too_many_exchanges_from_address")
         if self._by_target[target.id] >= self._limits.per_target:
             raise Refused("too_many_exchanges_for_target")
-        token = mangle(request.source, secrets.randbits(32))
+        token = mangle(request.source, int.from_bytes(os.urandom(4), "little"))
         result: Deferred[Replies] = Deferred(lambda _: self._forget(exchange))
         deadline = self._clock.callLater(self._limits.timeout, lambda: self._expire(exchange))
         exchange = Exchange(request, target, token, result, deadline)
@@ -111,8 +127,8 @@ class Exchanges:
 
     def answered(
         self, socket_addr: bytes, target_id: str | None, source: Address, *, encoded_anew: bool = False
-    ) -> Exchange:
-        """The exchange that an answer from `source` belongs to; it is pending until `finish`.
+    ) -> Answered:
+        """What an answer from `source` belongs to; the exchange is pending until `finish`.
 
         `target_id` is the id that the answer names, None when its kind has none; `encoded_anew` tells
         that its kind has the asker's address, but not the bytes the server made. Raises Refused.
@@ -125,24 +141,40 @@ class Exchanges:
             named = target_id is None or exchange.target.id == target_id
             if named and (encoded_anew or exchange.token == socket_addr):
                 if encoded_anew or is_ipv6(asker.host):
-                    self._check_source(exchange, source)
-                return exchange
+                    return self._answered_from(source, exchange)
+                return Answered(exchange, confirmed=True)
         raise Refused("no_such_exchange")
 
-    def _check_source(self, exchange: Exchange, source: Address) -> None:
-        """Without a nonce the answer must come from where the target is, as far as that can be compared."""
+    @staticmethod
+    def _answered_from(source: Address, exchange: Exchange) -> Answered:
+        """Without a nonce only its source tells whether an answer is the target's."""
         registered = exchange.target.address
         if registered is None:
             raise Refused("target_gone")
-        if is_ipv6(registered.host) == is_ipv6(source.host) and registered.host != source.host:
+        confirmed = registered.host == source.host
+        if exchange.provisional and not confirmed:
             raise Refused("answer_from_elsewhere")
+        return Answered(exchange, confirmed)
 
-    def finish(self, exchange: Exchange, replies: Replies) -> None:
-        """The asker gets `replies`."""
+    def finish(self, answered: Answered, replies: Replies) -> None:
+        """The asker gets `replies`: now when the answer is the target's own, else when no such answer comes."""
+        exchange = answered.exchange
+        if answered.confirmed:
+            self._end(exchange, replies)
+        else:
+            exchange.provisional = replies
+            remaining = exchange.deadline.getTime() - self._clock.seconds()
+            exchange.deadline.reset(min(GRACE, remaining))
+
+    def _end(self, exchange: Exchange, replies: Replies) -> None:
         self._forget(exchange)
         exchange.result.callback(replies)
 
     def _expire(self, exchange: Exchange) -> None:
+        if exchange.provisional:
+            self.log.info("{id} has answered only from an address it is not registered from", id=exchange.target.id)
+            self._end(exchange, exchange.provisional)
+            return
         self._forget(exchange)
         exchange.result.errback(Refused("exchange_timed_out"))
 

@@ -4,7 +4,13 @@ It must equal the slow path, `Registration.register_peer` behind `dispatch`, in 
 directory knows afterwards; whatever is not plainly the usual case is left to that.
 """
 
+from itertools import islice
+from typing import Any
+
+from twisted.internet.interfaces import IReactorTime
+
 from rendezvous.address_lists import AddressList
+from rendezvous.datagram_port import QuickAnswer, QuickDatagramProtocol
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.peers.directory import Directory
 from rendezvous.wire.address import Address
@@ -26,38 +32,99 @@ _ANSWER = b"\x3a\x00"
 """RegisterPeerResponse with request_pk false."""
 
 
-class Heartbeats:
-    """Answers heartbeats of peers that are in memory and have not moved."""
+_Waiting = tuple[bytes, tuple[Any, ...], QuickDatagramProtocol]
+"""A heartbeat, its source, and what received it."""
+_LATER = b""
+"""Instead of an answer: it is sent when the store has been asked."""
+_ASKED_AT_ONCE = 2000
+"""Ids in one question to the store."""
 
-    def __init__(self, directory: Directory, client_settings: ClientSettings, denied: AddressList) -> None:
-        self._get = directory.get
+
+class Heartbeats:
+    """Answers heartbeats of peers that are in memory and have not moved, and of those that were there before.
+
+    The latter, all of whom come back after a restart, are looked up together, those that came while a lookup
+    ran in the next one; at most `max_waiting` wait.
+    """
+
+    def __init__(
+        self,
+        directory: Directory,
+        client_settings: ClientSettings,
+        denied: AddressList,
+        clock: IReactorTime,
+        max_waiting: int,
+    ) -> None:
+        self._directory = directory
         self._client_settings = client_settings
         self._denied = denied
+        self._clock = clock
+        self._max_waiting = max_waiting
+        self._waiting: dict[str, _Waiting] = {}
+        self._asking = False
 
-    def answer(self, datagram: bytes, source: tuple[str, int], now: float) -> bytes | None:
-        """The answer to a usual heartbeat from `source`; None when the slow path has to look at it.
+    def quick_answer(self, protocol: QuickDatagramProtocol) -> QuickAnswer:
+        """What answers the heartbeats that `protocol` receives."""
+        heads, get, is_unknown = _HEADS.get, self._directory.get, self._directory.is_unknown
+        client_settings, denied = self._client_settings, self._denied
 
-        `now` is the monotonic time in seconds.
-        """
-        head = _HEADS.get(datagram[:4])
-        if head is None or len(datagram) != head[1]:
-            return None
-        end, size = head
-        serial = 0
-        if end != size:
-            if datagram[end] != _SERIAL:
+        def answer(datagram: bytes, source: tuple[Any, ...], now: float) -> bytes | None:
+            head = heads(datagram[:4])
+            if head is None:
                 return None
-            serial = datagram[end + 1]
-        try:
-            id = datagram[4:end].decode("ascii")
-        except UnicodeDecodeError:
+            end, size = head
+            if len(datagram) != size:
+                return None
+            serial = 0
+            if end != size:
+                serial = datagram[end + 1]
+                if datagram[end] != _SERIAL or serial > 127:
+                    return None
+            try:
+                id = datagram[4:end].decode()
+            except UnicodeDecodeError:
+                return None
+            peer = get(id)
+            if peer is None:
+                if is_unknown(id) or (denied.any and (id in denied or source[0] in denied)):
+                    return None
+                return self._wait(id, (datagram, source, protocol))
+            if peer.connection is not None or peer.host != source[0] or not peer.pk:
+                return None
+            if client_settings.serial > serial or (denied.any and (id in denied or peer.host in denied)):
+                return None
+            if peer.address != source:
+                peer.address = Address(peer.host, source[1])
+            peer.seen = now
+            return _ANSWER
+
+        return answer
+
+    def _wait(self, id: str, waiting: _Waiting) -> bytes | None:
+        if len(self._waiting) >= self._max_waiting or id in self._waiting:
             return None
-        peer = self._get(id)
-        if peer is None or not peer.pk or peer.connection is not None or peer.host != source[0]:
-            return None
-        if serial > 127 or self._client_settings.serial > serial or (self._denied.any and id in self._denied):
-            return None
-        if peer.address != source:
-            peer.address = Address(source[0], source[1])
-        peer.seen = now
-        return _ANSWER
+        self._waiting[id] = waiting
+        if not self._asking:
+            self._asking = True
+            self._clock.callLater(0, self._ask)
+        return _LATER
+
+    def _ask(self) -> None:
+        asked = dict(islice(self._waiting.items(), _ASKED_AT_ONCE))
+        for id in asked:
+            del self._waiting[id]
+        self._directory.restore(asked).addBoth(self._restored, asked)
+
+    def _restored(self, _: object, asked: "dict[str, _Waiting]") -> None:
+        """Those that are in memory now get their answers; the others are left to the slow path."""
+        self._asking = bool(self._waiting)
+        if self._asking:
+            self._ask()
+        now = self._clock.seconds()
+        for id, (datagram, source, protocol) in asked.items():
+            in_memory = self._directory.get(id) is not None
+            answer = protocol.quick_answer(datagram, source, now) if in_memory else None
+            if answer is None:
+                protocol.datagramReceived(datagram, source)
+            else:
+                protocol.transport.write(answer, source)

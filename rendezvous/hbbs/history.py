@@ -52,11 +52,14 @@ class PunchRequests:
         self.requests: deque[PunchRequest] = deque(maxlen=_PUNCH_REQUESTS)
         self._latest: Recent[tuple[str, str], list[float]] = Recent(_PUNCH_REQUESTS, lambda: [float("-inf")])
 
-    def asked(self, asker: str, id: str, target: str, time: float) -> None:
-        """`asker` wants to reach `id` at `target`; repeats within a minute count once."""
+    def asked(self, asker: str, id: str, target: str, now: float, time: float) -> None:
+        """`asker` wants to reach `id` at `target`; repeats within a minute count once.
+
+        `now` is in monotonic seconds, `time` in seconds since the epoch.
+        """
         latest = self._latest.use((asker, id))
-        if time - latest[0] >= REPEAT:
-            latest[0] = time
+        if now - latest[0] >= REPEAT:
+            latest[0] = now
             self.requests.append(PunchRequest(time, asker, id, target))
 
     def clear(self) -> None:

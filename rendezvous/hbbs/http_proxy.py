@@ -1,46 +1,63 @@
 """HttpProxyRequest: API calls of clients that can't reach the API server, forwarded to it (docs/protocol.md)."""
 
-import posixpath
 from collections.abc import Iterable
 from io import BytesIO
 from typing import Any
-from urllib.parse import quote, unquote
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.client import Agent, BrowserLikePolicyForHTTPS, FileBodyProducer, HTTPConnectionPool, ResponseDone
+from twisted.web.client import (
+    Agent,
+    BrowserLikePolicyForHTTPS,
+    FileBodyProducer,
+    HTTPConnectionPool,
+    ResponseDone,
+    _HTTP11ClientFactory,
+)
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
 from rendezvous.admission import Refused
+from rendezvous.api_paths import api_path, hop_by_hop, names_client
 from rendezvous.hbbs.request import Answer, Replies, Request
+from rendezvous.trouble import Trouble
 from rendezvous.wire.rendezvous_pb2 import HeaderEntry, HttpProxyRequest, HttpProxyResponse
 
 _METHODS = {"GET", "POST", "PUT", "DELETE", "HEAD"}
-_HOP_BY_HOP = {
-    "connection", "keep-alive", "proxy-authenticate", "proxy-authorization", "proxy-connection", "te",
-    "trailer", "transfer-encoding", "upgrade",
-}  # fmt: skip
-_OURS = {"host", "content-length", "accept-encoding", "x-forwarded-for", "x-real-ip", "forwarded"}
+_OURS = {"host", "content-length", "accept-encoding"}
 """Request headers that are made here and not taken from the client."""
+
+
+class _QuietFactory(_HTTP11ClientFactory):
+    noisy = False
+
+
+class _QuietPool(HTTPConnectionPool):
+    """Connections without a line in the log for the beginning and the end of each."""
+
+    _factory = _QuietFactory
 
 
 class HttpProxy:
     """Forwards to `api_server` and nowhere else: only sealed requests, only paths under ``/api/``.
 
-    Certificates are verified. `timeout` is in seconds and for the whole answer, `max_body` in bytes.
+    Certificates are verified. `timeout` is in seconds and for the whole answer, `max_body` in bytes,
+    `max_calls` how many requests may wait for it at a time.
     """
 
     log = Logger(namespace="rendezvous.http_proxy")
 
-    def __init__(self, api_server: str, reactor: Any, timeout: float, max_body: int) -> None:
+    def __init__(self, api_server: str, reactor: Any, timeout: float, max_body: int, max_calls: int) -> None:
         self._api_server = api_server
         self._clock = reactor
         self._timeout = timeout
         self._max_body = max_body
-        self._agent = Agent(reactor, BrowserLikePolicyForHTTPS(), timeout, pool=HTTPConnectionPool(reactor))
+        self._max_calls = max_calls
+        self._calls = 0
+        self._trouble = Trouble("asking the API server", self.log, reactor)
+        self._agent = Agent(reactor, BrowserLikePolicyForHTTPS(), timeout, pool=_QuietPool(reactor))
 
     def http_proxy_request(self, request: Request[HttpProxyRequest]) -> Answer:
         """Fires with one HttpProxyResponse; its `error` says why there is no answer to pass on."""
@@ -56,9 +73,12 @@ class HttpProxy:
             headers = _request_headers(message.headers, request.source.host)
         except ValueError:
             return _error("malformed headers")
+        if self._calls >= self._max_calls:
+            return _error("the API server is busy")
         return self._forward(message.method, path, headers, message.body)
 
     def _forward(self, method: str, path: str, headers: Headers, body: bytes) -> "Deferred[Replies]":
+        self._calls += 1
         asked = self._agent.request(
             method.encode(),
             (self._api_server + path).encode(),
@@ -67,7 +87,7 @@ class HttpProxy:
         )
         answered: Deferred[Replies] = asked.addCallback(self._collect)
         answered.addTimeout(self._timeout, self._clock)
-        return answered.addErrback(self._failed)
+        return answered.addCallbacks(self._answered, self._failed)
 
     def _collect(self, response: IResponse) -> "Deferred[Replies]":
         body: Deferred[bytes] = Deferred(lambda _: collector.abort())
@@ -75,8 +95,14 @@ class HttpProxy:
         response.deliverBody(collector)
         return body.addCallback(lambda data: _response(response, data))
 
+    def _answered(self, replies: Replies) -> Replies:
+        self._calls -= 1
+        self._trouble.worked()
+        return replies
+
     def _failed(self, reason: Failure) -> Replies:
-        self.log.warn("the API server can't be reached: {why}", why=reason.getErrorMessage())
+        self._calls -= 1
+        self._trouble.failed(reason.getErrorMessage())
         return _error("the API server can't be reached")
 
 
@@ -118,31 +144,15 @@ class _BodyCollector(Protocol):
             result.errback(reason)
 
 
-def api_path(path: str) -> str | None:
-    """`path` in its normal form, with its query, when it is below ``/api/``; else None."""
-    plain, mark, query = path.partition("?")
-    decoded = unquote(plain)
-    if not decoded.startswith("/") or "\\" in decoded or "#" in decoded or not decoded.isprintable():
-        return None
-    normal = posixpath.normpath("/" + decoded.lstrip("/"))
-    if not normal.startswith("/api/"):
-        return None
-    if decoded.endswith("/"):
-        normal += "/"
-    if not query.isascii() or not query.isprintable() or " " in query:
-        return None
-    return quote(normal, safe="/:@!$&'()*+,;=~") + mark + query
-
-
 def _request_headers(entries: Iterable[HeaderEntry], client: str) -> Headers:
     """The client's headers without those of its own connection. Raises ValueError for malformed ones."""
     given = [(entry.name.strip().lower(), entry.value.strip()) for entry in entries]
-    named = {word.strip() for name, value in given if name == "connection" for word in value.lower().split(",")}
+    kept_back = hop_by_hop(value for name, value in given if name == "connection") | _OURS
     headers = Headers()
     for name, value in given:
         if not _is_token(name) or not value.isprintable():
             raise ValueError(name)
-        if name not in _HOP_BY_HOP | _OURS | named:
+        if name not in kept_back and not names_client(name):
             headers.addRawHeader(name.encode("ascii"), value.encode("utf-8"))
     headers.setRawHeaders("x-forwarded-for", [client])
     return headers
@@ -153,11 +163,12 @@ def _is_token(name: str) -> bool:
 
 
 def _response(response: IResponse, body: bytes) -> Replies:
+    kept_back = hop_by_hop(())
     headers = [
         HeaderEntry(name=name.decode("latin-1"), value=value.decode("utf-8", "replace"))
         for name, values in response.headers.getAllRawHeaders()
         for value in values
-        if name.decode("latin-1").lower() not in _HOP_BY_HOP
+        if name.decode("latin-1").lower() not in kept_back
     ]
     return (HttpProxyResponse(status=response.code, headers=headers, body=body),)
 

@@ -2,14 +2,15 @@
 
 import hmac
 import time
+from functools import lru_cache, partial
 
 from nacl.signing import SigningKey
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from rendezvous.admission import Refused
+from rendezvous.admission import LOGGED, Pace, Refused
 from rendezvous.hbbs.access import Access
-from rendezvous.hbbs.exchanges import Exchange, Exchanges
+from rendezvous.hbbs.exchanges import Answered, Exchange, Exchanges
 from rendezvous.hbbs.history import PunchRequests
 from rendezvous.hbbs.request import NOTHING, Answer, Request, Transport
 from rendezvous.hbbs.routes import Routes
@@ -27,8 +28,14 @@ from rendezvous.wire.rendezvous_pb2 import (
 )
 from rendezvous.wire.signing import sign_id_pk
 
+_MOST_OF_AN_ID = 100
+"""Characters of what a stranger calls an id that the log gets."""
 NOT_LOGGED_IN = "Please log in"
 """What an asker without a good token is told, where tokens are asked for."""
+
+
+_SIGNED = 4096
+"""Signed keys remembered: each connection attempt is answered with the same one several times."""
 
 
 class PeerKeys:
@@ -37,19 +44,22 @@ class PeerKeys:
     log = Logger(namespace="rendezvous.punching")
 
     def __init__(self, signing_key: SigningKey | None) -> None:
-        self._signing_key = signing_key
+        self._sign = lru_cache(_SIGNED)(partial(sign_id_pk, signing_key)) if signing_key is not None else None
 
-    def signed(self, peer: Peer, version: str) -> bytes:
-        """The signed IdPk of `peer`, whose client has said its `version`.
+    def signed(self, answered: Answered, version: str) -> bytes:
+        """The signed IdPk of the target, whose client has said its `version` in the answer.
 
-        Empty without a version or a secret key: the two clients then talk unencrypted.
+        Empty without a version or a secret key: the two clients then talk unencrypted. An answer that may be
+        a stranger's can't bring them to that: it is Refused.
         """
-        if self._signing_key is None:
-            return b""
-        if not version:
+        peer = answered.exchange.target
+        if self._sign is not None and version:
+            return self._sign(peer.id, peer.pk)
+        if not answered.confirmed:
+            raise Refused("answer_from_elsewhere")
+        if self._sign is not None:
             self.log.warn("{id} is reached unencrypted: its client told no version", id=peer.id)
-            return b""
-        return sign_id_pk(self._signing_key, peer.id, peer.pk)
+        return b""
 
 
 class Punching:
@@ -74,12 +84,15 @@ class Punching:
         self._peer_keys = peer_keys
         self._punch_requests = punch_requests
         self._access = access
+        self._pace_of_log = Pace(*LOGGED)
 
     def punch_hole_request(self, request: Request[PunchHoleRequest]) -> Answer:
         """Tells B of A; fires with the PunchHoleResponse, or the RelayResponse, that B's answer makes."""
         message = request.message
         if self._licence_key and not hmac.compare_digest(message.licence_key.encode(), self._licence_key):
-            self.log.info("{address} asked for {id} with a wrong key", address=request.source, id=message.id)
+            if self._pace_of_log.allows(request.arrival):
+                id = message.id[:_MOST_OF_AN_ID]
+                self.log.info("{address} asked for {id!r} with a wrong key", address=request.source, id=id)
             return (PunchHoleResponse(failure=PunchHoleResponse.LICENSE_MISMATCH),)
         logged_in = self._access.is_logged_in(message.token)
         if isinstance(logged_in, Deferred):
@@ -103,7 +116,8 @@ class Punching:
             raise Refused("connection_lost")
         repeated = self._exchanges.repeated(request)
         exchange = repeated or self._exchanges.begin(request, peer)
-        self._punch_requests.asked(request.source.host, peer.id, peer.address.host, time.time())
+        asker, target = request.source.host, peer.address.host
+        self._punch_requests.asked(asker, peer.id, target, request.arrival, time.time())
         self._tell_target(exchange, request)
         return NOTHING if repeated else exchange.result
 
@@ -141,8 +155,9 @@ class Punching:
         Over UDP only for an exchange whose asker offered a UDP port, and once: B's repeats find none.
         """
         message = request.message
-        exchange = self._exchanges.answered(message.socket_addr, message.id, request.source)
-        asked = exchange.asker.message
+        answered = self._exchanges.answered(message.socket_addr, message.id, request.source)
+        asker = answered.exchange.asker
+        asked = asker.message
         if not isinstance(asked, PunchHoleRequest):
             raise Refused("not_asked_for")
         is_udp = request.transport is Transport.UDP
@@ -150,28 +165,29 @@ class Punching:
             raise Refused("no_udp_asked_for")
         response = PunchHoleResponse(
             socket_addr=mangle(request.source, time.time_ns() // 1000),
-            pk=self._peer_keys.signed(exchange.target, message.version),
-            relay_server=self._routes.relay_for(exchange.asker.source.host, message.relay_server),
+            pk=self._peer_keys.signed(answered, message.version),
+            relay_server=self._routes.relay_for(asker.source.host, message.relay_server),
             nat_type=message.nat_type,
             is_udp=is_udp,
             upnp_port=message.upnp_port,
             socket_addr_v6=message.socket_addr_v6,
         )
-        self._exchanges.finish(exchange, (response,))
+        self._exchanges.finish(answered, (response,))
         return NOTHING
 
     def local_addr(self, request: Request[LocalAddr]) -> Answer:
         """B is on the same network: A learns B's address there, and B's signed key."""
         message = request.message
-        exchange = self._exchanges.answered(message.socket_addr, message.id, request.source, encoded_anew=True)
-        if not isinstance(exchange.asker.message, PunchHoleRequest):
+        answered = self._exchanges.answered(message.socket_addr, message.id, request.source, encoded_anew=True)
+        asker = answered.exchange.asker
+        if not isinstance(asker.message, PunchHoleRequest):
             raise Refused("not_asked_for")
         response = PunchHoleResponse(
             socket_addr=message.local_addr,
             is_local=True,
-            pk=self._peer_keys.signed(exchange.target, message.version),
-            relay_server=self._routes.relay_for(exchange.asker.source.host, message.relay_server),
+            pk=self._peer_keys.signed(answered, message.version),
+            relay_server=self._routes.relay_for(asker.source.host, message.relay_server),
             socket_addr_v6=message.socket_addr_v6,
         )
-        self._exchanges.finish(exchange, (response,))
+        self._exchanges.finish(answered, (response,))
         return NOTHING

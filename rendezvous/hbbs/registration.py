@@ -6,8 +6,9 @@ and WebSocket a RegisterPk registers the connection itself, and presence is its 
 """
 
 import re
+from collections.abc import Callable
 
-from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -20,6 +21,7 @@ from rendezvous.metrics import Drops
 from rendezvous.peers.batches import QueueFull, StoreFailed
 from rendezvous.peers.directory import Directory, Peer
 from rendezvous.peers.limits import RegistrationLimits
+from rendezvous.peers.store import PeerRecord
 from rendezvous.wire.address import is_loopback
 from rendezvous.wire.rendezvous_pb2 import RegisterPeer, RegisterPeerResponse, RegisterPk, RegisterPkResponse
 
@@ -27,6 +29,7 @@ _SHORTEST_ID = 6
 _LONGEST_ID = 100
 _LONGEST_BYTES = 256
 """Bytes of a uuid or a public key."""
+_Registered = Callable[[Peer | None, Request[RegisterPk]], Replies]
 _NEW_ID = re.compile(r"[A-Za-z][\w-]{5,15}")
 
 
@@ -63,7 +66,7 @@ class Registration:
         if id in self._access.denied:
             raise Refused("denied")
         peer = self._directory.get(id)
-        if peer is not None:
+        if peer is not None or self._directory.is_unknown(id):
             return self._present(peer, request)
         return self._directory.find(id).addCallback(self._present, request)
 
@@ -82,73 +85,82 @@ class Registration:
 
     def register_pk(self, request: Request[RegisterPk]) -> Answer:
         """Proof of identity over UDP; the rules are checked in the order of docs/protocol.md."""
-        registered = maybeDeferred(self._register, request)
-        return registered.addCallback(self._registered_by_datagram, request).addErrback(self._denied)
+        return self._register(request, self._registered_by_datagram)
 
     def register_connection(self, request: Request[RegisterPk]) -> Answer:
         """The same over TCP or WebSocket, where it registers the connection; with old_id, an id change."""
         if request.message.old_id:
             return maybeDeferred(self._change_id, request).addErrback(self._denied)
-        registered = maybeDeferred(self._register, request)
-        return registered.addCallback(self._registered_by_connection, request).addErrback(self._denied)
+        return self._register(request, self._registered_by_connection)
 
-    def _register(self, request: Request[RegisterPk]) -> "Deferred[Peer]":
-        """Fires with the stored peer. Fails with Denied, or with Refused where there is no answer."""
+    def _register(self, request: Request[RegisterPk], registered: "_Registered") -> Answer:
+        """What `registered` answers once the peer is stored, or why it is not. Raises Refused for no answer."""
         message = request.message
         if not message.uuid or not message.pk:
             raise Refused("no_uuid_or_pk")
         if max(len(message.uuid), len(message.pk)) > _LONGEST_BYTES or not _sane(message.id):
             raise Refused("bad_registration")
         if len(message.id) < _SHORTEST_ID:
-            raise Denied(RegisterPkResponse.UUID_MISMATCH)
-        self._check_address(request)
-        return self._directory.find(message.id).addCallback(self._store, request)
+            return self._denial(RegisterPkResponse.UUID_MISMATCH)
+        try:
+            self._check_address(request)
+            stored = (
+                self._store(None, request)
+                if self._directory.is_unknown(message.id)
+                else self._directory.find_record(message.id).addCallback(self._found, request)
+            )
+        except Denied as denied:
+            return self._denial(denied.result)
+        return stored.addCallbacks(registered, self._denied, callbackArgs=(request,))
 
     def _check_address(self, request: Request[RegisterPk]) -> None:
         if not self._limits.address_may(request.source.host, request.message.id, request.arrival):
             raise Denied(RegisterPkResponse.TOO_FREQUENT)
 
-    def _store(self, peer: Peer | None, request: Request[RegisterPk]) -> "Peer | Deferred[Peer]":
-        message, host = request.message, request.source.host
+    def _found(self, record: PeerRecord | None, request: Request[RegisterPk]) -> "Deferred[Peer | None]":
         self._check_address(request)  # again: others may have been accepted during the lookup
-        if peer is not None and (peer.uuid != message.uuid or (peer.host != host and peer.pk != message.pk)):
+        return self._store(record, request)
+
+    def _store(self, found: PeerRecord | None, request: Request[RegisterPk]) -> "Deferred[Peer | None]":
+        """Fires with the stored peer, or None when another machine got the id a moment before. Raises Denied."""
+        message, host = request.message, request.source.host
+        record = PeerRecord(message.id, message.uuid, message.pk, host)
+        if found is not None and (found.uuid != record.uuid or (found.host != host and found.pk != record.pk)):
             raise Denied(RegisterPkResponse.UUID_MISMATCH)
-        if not self._access.may_register(message.id, known=peer is not None):
+        if not self._access.may_register(record.id, known=found is not None):
             raise Denied(RegisterPkResponse.NOT_DEPLOYED)
-        if not self._limits.id_may(message.id, request.arrival):
+        if not self._limits.id_may(record.id, request.arrival):
             raise Denied(RegisterPkResponse.TOO_FREQUENT)
-        self._limits.accepted(host, message.id, request.arrival)
-        if peer is not None and peer.pk == message.pk and peer.host == host:
-            return peer
-        if peer is not None and peer.host and peer.host != host:
-            self._changes.changed(message.id, peer.host, host, request.arrival)
-        saved = self._directory.save(message.id, message.uuid, message.pk, host)
-        return saved.addCallback(self._check_owner, message.uuid)
+        self._limits.accepted(host, record.id, request.arrival)
+        if found == record:
+            return succeed(self._directory.remember(record))
+        if found is not None and found.host and found.host != host:
+            self._changes.changed(record.id, found.host, host, request.arrival)
+        return self._directory.save(record, new=found is None)
 
-    def _check_owner(self, peer: Peer, uuid: bytes) -> Peer:
-        if peer.uuid != uuid:  # two machines asked for the same new id, and this one came second
-            raise Denied(RegisterPkResponse.UUID_MISMATCH)
-        return peer
-
-    def _registered_by_datagram(self, peer: Peer, request: Request[RegisterPk]) -> Replies:
+    def _registered_by_datagram(self, peer: Peer | None, request: Request[RegisterPk]) -> Replies:
+        if peer is None:
+            return self._denial(RegisterPkResponse.UUID_MISMATCH)
         self._directory.seen(peer, request.source)
         return (RegisterPkResponse(result=RegisterPkResponse.OK),)
 
-    def _registered_by_connection(self, peer: Peer, request: Request[RegisterPk]) -> Replies:
+    def _registered_by_connection(self, peer: Peer | None, request: Request[RegisterPk]) -> Replies:
+        if peer is None:
+            return self._denial(RegisterPkResponse.UUID_MISMATCH)
         if request.connection is None or request.connection.lost:
             raise Refused("connection_lost")
         request.connection.register(peer)
         return (RegisterPkResponse(result=RegisterPkResponse.OK, keep_alive=self._keep_alive),)
 
     def _denied(self, reason: Failure) -> Replies:
-        """The result that a failure stands for."""
+        """The answer that a failure stands for."""
         reason.trap(Denied, QueueFull, StoreFailed)
         if isinstance(reason.value, Denied):
-            result = reason.value.result
-        elif reason.check(QueueFull):
-            result = RegisterPkResponse.TOO_FREQUENT
-        else:
-            result = RegisterPkResponse.SERVER_ERROR
+            return self._denial(reason.value.result)
+        full = reason.check(QueueFull) is not None
+        return self._denial(RegisterPkResponse.TOO_FREQUENT if full else RegisterPkResponse.SERVER_ERROR)
+
+    def _denial(self, result: RegisterPkResponse.Result) -> Replies:
         self._drops.count("registration", RegisterPkResponse.Result.Name(result).lower())
         return (RegisterPkResponse(result=result),)
 
@@ -163,15 +175,15 @@ class Registration:
         if not all(self._access.may_register(id, known=True) for id in (message.id, message.old_id)):
             raise Denied(RegisterPkResponse.NOT_DEPLOYED)
         self._check_address(request)
-        return self._directory.find(message.id).addCallback(self._new_id_found, request)
+        return self._directory.find_record(message.id).addCallback(self._new_id_found, request)
 
-    def _new_id_found(self, taken: Peer | None, request: Request[RegisterPk]) -> "Deferred[Replies]":
+    def _new_id_found(self, taken: PeerRecord | None, request: Request[RegisterPk]) -> "Deferred[Replies]":
         if taken is not None and taken.uuid != request.message.uuid:
             raise Denied(RegisterPkResponse.ID_EXISTS)
-        found = self._directory.find(request.message.old_id)
+        found = self._directory.find_record(request.message.old_id)
         return found.addCallback(self._old_id_found, request)
 
-    def _old_id_found(self, peer: Peer | None, request: Request[RegisterPk]) -> "Deferred[Replies]":
+    def _old_id_found(self, peer: PeerRecord | None, request: Request[RegisterPk]) -> "Deferred[Replies]":
         message = request.message
         if peer is None or peer.uuid != message.uuid:
             raise Denied(RegisterPkResponse.UUID_MISMATCH)

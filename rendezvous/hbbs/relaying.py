@@ -9,7 +9,7 @@ from rendezvous.hbbs.punching import NOT_LOGGED_IN, PeerKeys
 from rendezvous.hbbs.request import NOTHING, Answer, Request
 from rendezvous.hbbs.routes import Routes
 from rendezvous.peers.directory import Directory, Peer
-from rendezvous.wire.rendezvous_pb2 import RelayResponse, RequestRelay
+from rendezvous.wire.rendezvous_pb2 import PunchHoleRequest, RelayResponse, RequestRelay
 
 _OFFLINE = "Remote desktop is offline"
 """A refuse_reason that clients know and translate."""
@@ -66,14 +66,14 @@ class Relaying:
     def relay_response(self, request: Request[RelayResponse]) -> Answer:
         """B has answered: A gets the same, with B's signed key in the place of its id."""
         message = request.message
-        exchange = self._exchanges.answered(message.socket_addr, message.id or None, request.source)
+        answered = self._exchanges.answered(message.socket_addr, message.id or None, request.source)
+        asker = answered.exchange.asker
         response = RelayResponse()
         response.CopyFrom(message)
         for field in ("socket_addr", "id", "pk"):
             response.ClearField(field)
-        if message.id:
-            response.pk = self._peer_keys.signed(exchange.target, message.version)
-        asker = exchange.asker.source.host
-        response.relay_server = self._routes.relay_for_asker(asker, message.relay_server)
-        self._exchanges.finish(exchange, (response,))
+        if message.id or isinstance(asker.message, PunchHoleRequest):
+            response.pk = self._peer_keys.signed(answered, message.version)
+        response.relay_server = self._routes.relay_for_asker(asker.source.host, message.relay_server)
+        self._exchanges.finish(answered, (response,))
         return NOTHING

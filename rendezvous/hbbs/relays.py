@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
@@ -16,7 +15,9 @@ from rendezvous.hbbs.geo import Geography, distance
 
 DEFAULT_RELAY_PORT = 21117
 CHECK_EVERY = 3.0
-"""Seconds between two checks; also the time a relay has to answer one."""
+"""Seconds between two checks; also the time a relay has to take a connection."""
+_PATIENCE = 10.0
+"""Seconds that a check may take in all: its name may have to be asked for."""
 
 
 class RelayServers:
@@ -38,6 +39,7 @@ class RelayServers:
         self._found_places: dict[str, Place | None] = {}
         self._next = 0
         self._answering: set[str] = set()
+        self._dialing: set[str] = set()
         self.configured: tuple[str, ...] = ()
         self._check = LoopingCall(self.check)
         self._check.clock = reactor
@@ -92,17 +94,23 @@ class RelayServers:
         """Ends checking."""
         self._check.stop()
 
-    def check(self) -> "Deferred[None] | None":
-        """Dials every relay once; fires when each has answered or failed."""
+    def check(self) -> None:
+        """Dials every relay that is not being dialed: one whose name nobody answers for holds up no other."""
         if len(self.configured) < 2:
-            return None
-        return gatherResults([self._dial(name) for name in self.configured]).addCallback(lambda _: None)
+            return
+        for name in self.configured:
+            if name not in self._dialing:
+                self._dial(name)
 
-    def _dial(self, name: str) -> "Deferred[None]":
+    def _dial(self, name: str) -> None:
+        self._dialing.add(name)
         host, port = split_host_port(name, DEFAULT_RELAY_PORT)
-        endpoint = HostnameEndpoint(self._reactor, host, port, timeout=CHECK_EVERY)
-        dialed = endpoint.connect(Factory.forProtocol(Protocol))
-        return dialed.addCallbacks(self._answered, self._silent, callbackArgs=(name,), errbackArgs=(name,))
+        factory = Factory.forProtocol(Protocol)
+        factory.noisy = False
+        dialed = HostnameEndpoint(self._reactor, host, port, timeout=CHECK_EVERY).connect(factory)
+        dialed.addTimeout(_PATIENCE, self._reactor)
+        dialed.addCallbacks(self._answered, self._silent, callbackArgs=(name,), errbackArgs=(name,))
+        dialed.addBoth(lambda _: self._dialing.discard(name))
 
     def _answered(self, protocol: Protocol, name: str) -> None:
         if protocol.transport is not None:

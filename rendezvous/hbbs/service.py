@@ -39,8 +39,10 @@ from rendezvous.peers.directory import Directory
 from rendezvous.peers.limits import RegistrationLimits
 from rendezvous.peers.store import IPeerStore, Stored
 from rendezvous.settings import Settings
-from rendezvous.sockets import PortService, TCPListener, listen_tcp, listen_udp
+from rendezvous.sockets import PortService, listen_tcp, listen_udp
+from rendezvous.stream_port import StreamPort
 from rendezvous.text_console import Console
+from rendezvous.tls import Certificates
 
 
 class _Spoken(NamedTuple):
@@ -59,7 +61,14 @@ class HbbsService(MultiService):
     """
 
     def __init__(
-        self, settings: Settings, identity: Identity, store: IPeerStore, stored: Stored, drops: Drops, reactor: Any
+        self,
+        settings: Settings,
+        identity: Identity,
+        store: IPeerStore,
+        stored: Stored,
+        drops: Drops,
+        reactor: Any,
+        certificates: Certificates | None = None,
     ) -> None:
         super().__init__()
         denied = ListFile(Path(settings.data, "denylist.txt"), reactor, lambda: self.cut_denied(), ids=True)
@@ -68,6 +77,7 @@ class HbbsService(MultiService):
             store,
             reactor,
             stored=stored.peers,
+            ids=stored.ids,
             max_lookups=settings.max_lookups,
             max_writes=settings.max_writes,
         )
@@ -84,6 +94,7 @@ class HbbsService(MultiService):
             drops,
             reactor,
             settings.first_frame_timeout,
+            settings.websocket_origins,
         )
         self._listen_udp(settings, spoken, denied.entries, drops, reactor)
         main = TCPFactory(
@@ -104,9 +115,10 @@ class HbbsService(MultiService):
         for port, factory in ((settings.port, main), (settings.nat_port, second)):
             sockets = listen_tcp(settings.bind, port, "port")
             self.addService(PortService([ShortRequestPort(reactor, sock, factory) for sock in sockets]))
-        websocket = websocket_factory(policy, shared, settings.max_frame)
+        self.websocket = websocket_factory(policy, shared, settings.max_frame, certificates)
+        """Accepts WebSocket connections, for the web ports as well."""
         sockets = listen_tcp(settings.bind, settings.websocket_port, "port")
-        self.addService(TCPListener(reactor, sockets, websocket))
+        self.addService(PortService([StreamPort(reactor, sock, self.websocket) for sock in sockets]))
         self.addService(denied)
 
     def _spoken(
@@ -155,12 +167,18 @@ class HbbsService(MultiService):
                 Presence(self.directory),
                 client_settings,
                 SoftwareUpdates(settings.software_url, settings.max_tracked),
-                HttpProxy(settings.api_server, reactor, settings.api_timeout, settings.max_api_message),
+                HttpProxy(
+                    settings.api_server,
+                    reactor,
+                    settings.api_timeout,
+                    settings.max_api_message,
+                    settings.max_api_calls,
+                ),
             ),
             drops,
         )
         commands = HbbsCommands(self.relays, routes, limits, changes, punch_requests, reactor.seconds)
-        heartbeats = Heartbeats(self.directory, client_settings, denied)
+        heartbeats = Heartbeats(self.directory, client_settings, denied, reactor, settings.max_lookups)
         return _Spoken(dispatcher, heartbeats, commands.console())
 
     def _listen_udp(
@@ -170,7 +188,7 @@ class HbbsService(MultiService):
         for sock in listen_udp(settings.bind, settings.port, "port", settings.rmem):
             protocol = RendezvousDatagrams(spoken.dispatcher, spoken.heartbeats, denied, drops, reactor)
             protocols[sock.family] = protocol
-            ports.append(DatagramPort(reactor, sock, protocol, lambda: drops.count("udp", "send_failed")))
+            ports.append(DatagramPort(reactor, sock, protocol, drops, Transport.UDP.value))
         self.directory.send_datagram = DatagramSender(protocols).send
         self.addService(PortService(ports))
 

@@ -66,7 +66,6 @@ class FramedConversation(Protocol):
 
     def connectionMade(self) -> None:
         """Begins the conversation; a key exchange is offered once what came with the connection is read."""
-        self.transport.setTcpNoDelay(True)
         self.transport.registerProducer(self, True)
         self.connection = Connection(self.factory.shared, self, self._source, self.factory.kind)
         if self.offers_keys:

@@ -41,6 +41,7 @@ class JWTChecker:
         """See ITokenChecker."""
         try:
             self._jwt.decode(token, self._secret, algorithms=["HS256"], options={"verify_aud": False})
-        except (self._jwt.InvalidTokenError, ValueError):
+        except (self._jwt.InvalidTokenError, ValueError, TypeError, OverflowError, RecursionError):
+            # the latter four from older versions of the library, for claims and headers of odd types or depth
             return succeed(False)
         return succeed(True)

@@ -6,12 +6,11 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.internet.protocol import DatagramProtocol
 from twisted.python.failure import Failure
 
 from rendezvous.address_lists import AddressList
 from rendezvous.admission import Refused
-from rendezvous.datagram_port import DatagramPort
+from rendezvous.datagram_port import QuickDatagramProtocol
 from rendezvous.hbbs.dispatch import Dispatcher
 from rendezvous.hbbs.heartbeat import Heartbeats
 from rendezvous.hbbs.request import Replies, Request, Transport
@@ -20,11 +19,8 @@ from rendezvous.wire.address import Address, is_ipv6, plain_host
 from rendezvous.wire.messages import MalformedMessage, decode, encode
 
 
-class RendezvousDatagrams(DatagramProtocol):
-    """Receives on the socket of one address family."""
-
-    noisy = False
-    transport: DatagramPort  # type: ignore[assignment]
+class RendezvousDatagrams(QuickDatagramProtocol):
+    """Receives on the socket of one address family; `heartbeats` is the fast path."""
 
     def __init__(
         self,
@@ -35,32 +31,24 @@ class RendezvousDatagrams(DatagramProtocol):
         clock: IReactorTime,
     ) -> None:
         self._dispatcher = dispatcher
-        self._heartbeats = heartbeats
         self._denied = denied
         self._drops = drops
         self._clock = clock
+        self.quick_answer = heartbeats.quick_answer(self)
 
     def datagramReceived(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
-        """Answers a heartbeat, or decodes, dispatches, and answers."""
-        if self._denied.any and addr[0] in self._denied:
+        """Decodes, dispatches, and answers."""
+        if self._denied.any and _host(addr) in self._denied:
             self._drops.count(Transport.UDP.value, "denied")
             return
-        now = self._clock.seconds()
-        answer = self._heartbeats.answer(datagram, addr, now)
-        if answer is None:
-            self._dispatch(datagram, addr, now)
-        else:
-            self.transport.write(answer, addr)
-
-    def _dispatch(self, datagram: bytes, addr: tuple[Any, ...], now: float) -> None:
         try:
             kind, message = decode(datagram)
         except MalformedMessage:
             self._drops.count(Transport.UDP.value, "malformed")
             return
-        source = Address(plain_host(addr[0]) if ":" in addr[0] else addr[0], addr[1])
+        source = Address(_host(addr), addr[1])
         try:
-            answer = self._dispatcher.dispatch(kind, Request(message, source, Transport.UDP, now))
+            answer = self._dispatcher.dispatch(kind, Request(message, source, Transport.UDP, self._clock.seconds()))
         except Refused:
             return
         if isinstance(answer, Deferred):
@@ -74,6 +62,11 @@ class RendezvousDatagrams(DatagramProtocol):
 
     def _refused(self, reason: Failure) -> None:
         reason.trap(Refused)
+
+
+def _host(addr: tuple[Any, ...]) -> str:
+    """The host of a socket's address in its one spelling."""
+    return plain_host(addr[0]) if ":" in addr[0] else str(addr[0])
 
 
 class DatagramSender:

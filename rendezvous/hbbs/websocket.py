@@ -9,17 +9,21 @@ from rendezvous.accepting import AcceptPolicy
 from rendezvous.admission import Refused
 from rendezvous.hbbs.connection import Connection, Conversations
 from rendezvous.hbbs.request import Transport
+from rendezvous.tls import Certificates
 from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
 
 
-def websocket_factory(policy: AcceptPolicy, shared: Conversations, max_message: int) -> WebSocketFactory:
-    """Accepts clients on P+2."""
+def websocket_factory(
+    policy: AcceptPolicy, shared: Conversations, max_message: int, certificates: Certificates | None = None
+) -> WebSocketFactory:
+    """Accepts clients on P+2, with TLS or without."""
     return WebSocketFactory(
         policy,
         Transport.WEBSOCKET.value,
         max_message,
         lambda websocket, source: MessageConversation(websocket, shared, source),
+        certificates,
     )
 
 
@@ -48,6 +52,10 @@ class MessageConversation:
         """The conversation is over."""
         self._closing = True
         self._connection.connection_lost()
+
+    def may_be_silent(self) -> bool:
+        """No: a client that is alive answers pings."""
+        return False
 
     @property
     def clogged(self) -> bool:

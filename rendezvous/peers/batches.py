@@ -1,6 +1,6 @@
 """Batched store access: lookups gathered for a moment into one query, writes into one commit after another."""
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -8,6 +8,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rendezvous.peers.store import IPeerStore, PeerRecord
+from rendezvous.trouble import Trouble
 
 log = Logger(namespace="rendezvous.store")
 
@@ -23,10 +24,10 @@ class StoreFailed(Exception):
     """The store could not do what it was asked for; it has been logged."""
 
 
-def store_failed(reason: Failure, what: str) -> Failure:
-    """Logs why the store failed at `what`; the failure for those who asked."""
-    log.error("{what} failed: {error}", what=what, error=reason.getErrorMessage())
-    return Failure(StoreFailed(what))
+def store_failed(reason: Failure, trouble: Trouble) -> Failure:
+    """Tells of the `trouble` that the store has; the failure for those who asked."""
+    trouble.failed(reason.getErrorMessage())
+    return Failure(StoreFailed())
 
 
 class Lookups:
@@ -38,6 +39,7 @@ class Lookups:
         self._limit = limit
         self._gathering: dict[str, list[Deferred[PeerRecord | None]]] = {}
         self._running: dict[str, list[Deferred[PeerRecord | None]]] = {}
+        self.trouble = Trouble("reading peers", log, clock)
 
     def find(self, id: str) -> "Deferred[PeerRecord | None]":
         """The record of `id`, or None. Fails with QueueFull or StoreFailed."""
@@ -58,12 +60,13 @@ class Lookups:
         self._store.load(list(self._running)).addCallbacks(self._loaded, self._failed)
 
     def _loaded(self, records: dict[str, PeerRecord]) -> None:
+        self.trouble.worked()
         for id, waiting in self._next():
             for result in waiting:
                 result.callback(records.get(id))
 
     def _failed(self, reason: Failure) -> None:
-        failed = store_failed(reason, "reading peers")
+        failed = store_failed(reason, self.trouble)
         for _, waiting in self._next():
             for result in waiting:
                 result.errback(failed)
@@ -78,48 +81,64 @@ class Lookups:
 class Commits:
     """Writes records; all that come while a commit runs share the next one."""
 
-    def __init__(self, store: IPeerStore, limit: int) -> None:
+    def __init__(self, store: IPeerStore, clock: IReactorTime, limit: int) -> None:
         self._store = store
         self._limit = limit
-        self._gathering: dict[str, tuple[PeerRecord, list[Deferred[None]]]] = {}
+        self._trouble = Trouble("writing peers", log, clock)
+        self._gathering: dict[str, tuple[PeerRecord, list[Deferred[bool]]]] = {}
+        self._late: list[Deferred[bool]] = []
         self._running = False
 
-    def save(self, record: PeerRecord) -> "Deferred[None]":
-        """Fires when the commit that holds `record` is on disk. Fails with QueueFull, or StoreFailed.
+    def save(self, record: PeerRecord) -> "Deferred[bool]":
+        """Fires when the commit that holds `record` is on disk; False when its id belongs to another uuid.
 
-        Of two uuids that want an id in the same commit, the first one's record is written.
+        Fails with QueueFull, or StoreFailed. Of two uuids that want an id in the same commit, the first gets it.
         """
-        result: Deferred[None] = Deferred()
-        earlier = self._gathering.get(record.id)
-        if earlier is None and len(self._gathering) >= self._limit:
+        result: Deferred[bool] = Deferred()
+        first, waiting = self._gathering.get(record.id, (record, None))
+        if waiting is not None and first.uuid == record.uuid:
+            waiting.append(result)
+            self._gathering[record.id] = (record, waiting)
+        elif len(self._gathering) + len(self._late) >= self._limit:
             result.errback(QueueFull("too many writes"))
-            return result
-        if earlier is None:
+        elif waiting is None:
             self._gathering[record.id] = (record, [result])
         else:
-            first, waiting = earlier
-            waiting.append(result)
-            self._gathering[record.id] = (record if record.uuid == first.uuid else first, waiting)
+            self._late.append(result)
         if not self._running:
             self._run()
         return result
 
     def _run(self) -> None:
         batch, self._gathering = self._gathering, {}
+        late, self._late = self._late, []
         self._running = True
-        waiting = [result for _, results in batch.values() for result in results]
         saved = self._store.save([record for record, _ in batch.values()])
-        saved.addCallbacks(self._saved, self._failed, callbackArgs=(waiting,), errbackArgs=(waiting,))
+        saved.addCallbacks(self._saved, self._failed, callbackArgs=(batch, late), errbackArgs=(batch, late))
 
-    def _saved(self, _: None, waiting: "list[Deferred[None]]") -> None:
+    def _saved(
+        self,
+        foreign: Collection[str],
+        batch: "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]",
+        late: "list[Deferred[bool]]",
+    ) -> None:
+        self._trouble.worked()
         self._next()
-        for result in waiting:
-            result.callback(None)
+        for id, (_, waiting) in batch.items():
+            for result in waiting:
+                result.callback(id not in foreign)
+        for result in late:
+            result.callback(False)
 
-    def _failed(self, reason: Failure, waiting: "list[Deferred[None]]") -> None:
-        failed = store_failed(reason, "writing peers")
+    def _failed(
+        self,
+        reason: Failure,
+        batch: "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]",
+        late: "list[Deferred[bool]]",
+    ) -> None:
+        failed = store_failed(reason, self._trouble)
         self._next()
-        for result in waiting:
+        for result in [*(result for _, waiting in batch.values() for result in waiting), *late]:
             result.errback(failed)
 
     def _next(self) -> None:

@@ -4,7 +4,7 @@ Reads go through to the store, batched; a registration counts once its commit ha
 sent to a peer goes through `Directory.push`, which knows how that peer is reached.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Protocol as Interface
 
 from google.protobuf.message import Message
@@ -12,8 +12,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
 
-from rendezvous.peers.batches import Commits, Lookups, store_failed
+from rendezvous.peers.batches import Commits, Lookups, log, store_failed
+from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.store import IPeerStore, PeerRecord
+from rendezvous.trouble import Trouble
 from rendezvous.wire.address import Address
 from rendezvous.wire.messages import encode
 
@@ -35,17 +37,17 @@ class Registered(Interface):
 
 
 class Peer:
-    """One known peer.
+    """One known peer, as far as it is needed more often than the store is asked.
 
     `host` is the address of its last stored registration; `address` that of its last registration in the
     life of this process; `seen` the time of the last one over UDP (monotonic seconds); `connection` its
     living connection, when it registered on one.
     """
 
-    __slots__ = ("address", "connection", "host", "id", "pk", "seen", "uuid")
+    __slots__ = ("address", "connection", "host", "id", "pk", "seen")
 
     def __init__(self, record: PeerRecord) -> None:
-        self.id, self.uuid, self.pk, self.host = record
+        self.id, _, self.pk, self.host = record
         self.address: Address | None = None
         self.seen = float("-inf")
         self.connection: Registered | None = None
@@ -60,14 +62,19 @@ class Directory:
         clock: IReactorTime,
         *,
         stored: int = 0,
+        ids: KnownIds,
         max_lookups: int = 20000,
         max_writes: int = 100000,
     ) -> None:
         self._store = store
         self._clock = clock
         self._peers: dict[str, Peer] = {}
+        self.get: Callable[[str], Peer | None] = self._peers.get
+        """The peer in memory by its id; whoever is online is there."""
         self._lookups = Lookups(store, clock, max_lookups)
-        self._commits = Commits(store, max_writes)
+        self._commits = Commits(store, clock, max_writes)
+        self._renaming = Trouble("changing an id", log, clock)
+        self._ids = ids
         self.stored = stored
         """How many peers the store holds."""
         self._sweep = LoopingCall(self.sweep)
@@ -87,21 +94,35 @@ class Directory:
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
 
-    def get(self, id: str) -> Peer | None:
-        """The peer in memory; whoever is online is there."""
-        return self._peers.get(id)
+    def is_unknown(self, id: str) -> bool:
+        """Whether nobody has registered as `id`; there are ids that take a lookup to tell."""
+        return id not in self._ids
 
     def find(self, id: str) -> "Deferred[Peer | None]":
         """The peer, from memory or the store; None when it is unknown. Fails with QueueFull or StoreFailed."""
-        peer = self._peers.get(id)
+        peer = self.get(id)
         if peer is not None:
             return succeed(peer)
-        return self._lookups.find(id).addCallback(self._found)
+        return self.find_record(id).addCallback(self._found)
+
+    def find_record(self, id: str) -> "Deferred[PeerRecord | None]":
+        """All that the store has of the peer; None when it is unknown. Fails with QueueFull or StoreFailed."""
+        return succeed(None) if self.is_unknown(id) else self._lookups.find(id)
+
+    def restore(self, ids: Collection[str]) -> "Deferred[None]":
+        """Fires when those of `ids` that are stored are in memory. Fails with StoreFailed."""
+        loaded = self._store.load(ids).addErrback(store_failed, self._lookups.trouble)
+        return loaded.addCallback(self._restored)
+
+    def _restored(self, records: dict[str, PeerRecord]) -> None:
+        self._lookups.trouble.worked()
+        for record in records.values():
+            self._found(record)
 
     def _found(self, record: PeerRecord | None) -> Peer | None:
         if record is None:
             return None
-        peer = self._peers.get(record.id)
+        peer = self.get(record.id)
         if peer is None:
             peer = self._peers[record.id] = Peer(record)
         return peer
@@ -148,20 +169,27 @@ class Directory:
         self.send_datagram(encode(message), peer.address)
         return True
 
-    def save(self, id: str, uuid: bytes, pk: bytes, host: str) -> "Deferred[Peer]":
-        """Stores a new or changed registration; fires with the peer when it is on disk.
+    def save(self, record: PeerRecord, *, new: bool) -> "Deferred[Peer | None]":
+        """Stores a new or changed registration; fires when it is on disk, with the peer.
 
-        The peer has another uuid than asked for when somebody else got the id a moment before.
+        Fires with None when the id belongs to another uuid. Fails with QueueFull or StoreFailed.
         """
-        record = PeerRecord(id, uuid, pk, host)
-        return self._commits.save(record).addCallback(self._saved, record)
+        return self._commits.save(record).addCallback(self._saved, record, new)
 
-    def _saved(self, _: None, record: PeerRecord) -> Peer:
-        peer = self._peers.get(record.id)
+    def _saved(self, written: bool, record: PeerRecord, new: bool) -> Peer | None:
+        if not written:
+            return None
+        if new and self.get(record.id) is None:
+            self._ids.add(record.id)
+            self.stored += 1
+        return self.remember(record)
+
+    def remember(self, record: PeerRecord) -> Peer:
+        """The peer of `record`, which is stored, in memory as it is there."""
+        peer = self.get(record.id)
         if peer is None:
             peer = self._peers[record.id] = Peer(record)
-            self.stored += 1
-        elif peer.uuid == record.uuid:
+        else:
             peer.pk, peer.host = record.pk, record.host
         return peer
 
@@ -170,11 +198,13 @@ class Directory:
 
         Fires False when there is no such peer, or the new id belongs to another uuid. Fails with StoreFailed.
         """
-        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, "changing an id")
+        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, self._renaming)
         return renamed.addCallback(self._renamed, old_id, new_id)
 
     def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
+        self._renaming.worked()
         if done:
+            self._ids.add(new_id)
             for id in (old_id, new_id):
                 peer = self._peers.pop(id, None)
                 if peer is not None:

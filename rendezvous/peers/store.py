@@ -1,8 +1,12 @@
 """The peer store: what is known of peers beyond the life of the process."""
 
 import json
+import os
+import secrets
 import sqlite3
-from collections.abc import Collection, Sequence
+import time
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import closing, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from zope.interface import Interface, implementer
 
+from rendezvous.peers.known_ids import KnownIds
 from rendezvous.wire.address import is_ipv6, plain_host
 
 _COLUMNS = {"guid", "id", "uuid", "pk", "created_at", "user", "status", "note", "info"}
@@ -19,6 +24,8 @@ _SCHEMA = ("v1.sql", "upgrade-to-v2.sql")
 """Each leaves what it finds done alone."""
 _BUSY = 5.0
 """Seconds to wait for another process that has the database locked."""
+_ROWS = 100
+"""Rows of one statement."""
 
 
 class PeerRecord(NamedTuple):
@@ -36,10 +43,11 @@ class IPeerStore(Interface):
     def load(ids: Collection[str]) -> "Deferred[dict[str, PeerRecord]]":
         """The records of those `ids` that are stored."""
 
-    def save(records: Sequence[PeerRecord]) -> "Deferred[None]":
+    def save(records: Sequence[PeerRecord]) -> "Deferred[Collection[str]]":
         """Stores new and changed records, all or none; fires when they are on disk.
 
-        A stored record's uuid never changes: one that comes with another uuid is left as it was.
+        A stored record's uuid never changes: one that comes with another uuid is left as it was. Fires with
+        the ids of those.
         """
 
     def rename(old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
@@ -81,11 +89,14 @@ class SQLitePeerStore:
         found: Deferred[dict[str, PeerRecord]] = self._pool.runInteraction(_load, json.dumps(list(ids)))
         return found
 
-    def save(self, records: Sequence[PeerRecord]) -> "Deferred[None]":
+    def save(self, records: Sequence[PeerRecord]) -> "Deferred[Collection[str]]":
         """See IPeerStore; one transaction."""
-        rows = [(r.id, r.uuid, r.pk, _info(r.host)) for r in records]
-        saved: Deferred[None] = self._pool.runInteraction(_save, rows)
-        return saved
+        rows = [
+            (guid, record.id, record.uuid, record.pk, _info(record.host))
+            for guid, record in zip(_guids(len(records)), records, strict=True)
+        ]
+        foreign: Deferred[Collection[str]] = self._pool.runInteraction(_save, rows)
+        return foreign
 
     def rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
         """See IPeerStore."""
@@ -105,11 +116,12 @@ class SQLitePeerStore:
 
 
 class Stored(NamedTuple):
-    """What a database held at start: the number of peers, and what clients were told last."""
+    """What a database held at start: how many peers, what clients were told last, and whose ids."""
 
     peers: int
     serial: int
     rendezvous_servers: tuple[str, ...]
+    ids: KnownIds
 
 
 def prepare(path: Path) -> Stored:
@@ -117,34 +129,101 @@ def prepare(path: Path) -> Stored:
 
     Blocks: it is for the time before the reactor runs. Replaces nothing that is there. Raises StoreError.
     """
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise StoreError(f"db-url: there is no folder {str(path.parent)!r}; make it, or name another file.")
     try:
-        connection = sqlite3.connect(path, timeout=_BUSY)
-        try:
-            return _prepare(connection)
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
+        if _is_new(path):
+            _make(path)
+        _check(path)
+        with closing(sqlite3.connect(path, timeout=_BUSY)) as connection:
+            return _upgrade(connection)
+    except (sqlite3.Error, OSError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise StoreError(
-            f"db-url: {str(path)!r} can't be used: {error}. It takes a sound SQLite file that this user may "
+            f"db-url: {str(path)!r} can't be used: {why}. It takes a sound SQLite file that this user may "
             "write and no other process has locked; restore it from a backup, or name another file."
         ) from None
 
 
-def _prepare(connection: sqlite3.Connection) -> Stored:
-    found = connection.execute("pragma quick_check(1)").fetchone()[0]
-    if found != "ok":
-        raise sqlite3.DatabaseError(f"it is damaged ({' '.join(found.split())})")
-    _check_schema(connection)
+def _is_new(path: Path) -> bool:
+    """Whether there is no database yet. Raises StoreError for what remains of one that was lost.
+
+    SQLite would take an empty file for a new database, and write the log of another one into a new one.
+    """
+    wal = path.with_name(f"{path.name}-wal")
+    if path.is_file() and not path.stat().st_size:
+        raise StoreError(f"db-url: {str(path)!r} is empty; restore it from a backup, or delete it to begin anew.")
+    if not path.exists() and wal.exists() and wal.stat().st_size:
+        raise StoreError(
+            f"db-url: {str(wal)!r} is there, but its database {str(path)!r} is not; restore both from a backup, "
+            "or delete it to begin anew."
+        )
+    return not path.exists()
+
+
+def _make(path: Path) -> None:
+    """A new database: whole, or not there, whenever the process ends."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    try:
+        with closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("pragma journal_mode = off")
+            _run_schema(connection)
+        with suppress(FileExistsError):
+            os.link(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _check(path: Path) -> None:
+    """Raises sqlite3.Error unless the database is sound. Changes nothing in one that is not.
+
+    A connection that may write would write the log into the database when it closes; one that may not can't
+    undo the unfinished transaction of a database without a log, which is needed to read it.
+    """
+    wal = path.with_name(f"{path.name}-wal")
+    mode = "ro" if wal.exists() and wal.stat().st_size else "rw"
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_BUSY)) as connection:
+        found = connection.execute("pragma quick_check(1)").fetchone()[0]
+        if found != "ok":
+            raise sqlite3.DatabaseError(f"it is damaged ({' '.join(found.split())})")
+        _check_schema(connection)
+
+
+def _upgrade(connection: sqlite3.Connection) -> Stored:
     _configure(connection)
-    for script in _SCHEMA:
-        connection.executescript(files("rendezvous.peers").joinpath("schema", script).read_text("utf-8"))
+    _run_schema(connection)
     connection.execute("begin immediate")
     connection.rollback()
     peers = connection.execute("select count(*) from peer").fetchone()[0]
-    told = connection.execute("select serial, rendezvous_servers from client_settings").fetchone()
-    return Stored(peers, told[0], tuple(json.loads(told[1]))) if told else Stored(peers, 0, ())
+    ids = KnownIds((row[0] for row in connection.execute("select id from peer")), expected=peers)
+    return Stored(peers, *_told(connection), ids)
+
+
+def _told(connection: sqlite3.Connection) -> tuple[int, tuple[str, ...]]:
+    """What clients were told last; nothing when nobody has set it."""
+    row = connection.execute("select serial, rendezvous_servers from client_settings").fetchone()
+    if row is None:
+        return 0, ()
+    serial = row[0]
+    try:
+        servers = json.loads(row[1])
+    except (ValueError, TypeError, RecursionError):
+        servers = None
+    sound = isinstance(servers, list) and all(isinstance(name, str) for name in servers)
+    if not (sound and isinstance(serial, int) and 0 <= serial < 2**31):
+        raise sqlite3.DatabaseError("its client_settings table holds no serial and list of names; delete its row")
+    return serial, tuple(servers)
+
+
+def _run_schema(connection: sqlite3.Connection) -> None:
+    for script in _SCHEMA:
+        connection.executescript(files("rendezvous.peers").joinpath("schema", script).read_text("utf-8"))
 
 
 def _check_schema(connection: sqlite3.Connection) -> None:
@@ -166,20 +245,42 @@ def _configure(connection: sqlite3.Connection) -> None:
 
 def _load(transaction: Transaction, ids: str) -> dict[str, PeerRecord]:
     transaction.execute(
-        "select json_group_array(json_array(id, hex(uuid), hex(pk), cast(info as text))) from peer"
+        "select json_group_array(json_array(id, hex(uuid), hex(pk),"
+        " case when json_valid(cast(info as text)) then json_extract(cast(info as text), '$.ip') end)) from peer"
         " where id in (select value from json_each(?))",
         (ids,),
     )
     rows = json.loads(transaction.fetchone()[0])
-    return {id: PeerRecord(id, bytes.fromhex(uuid), bytes.fromhex(pk), _host(info)) for id, uuid, pk, info in rows}
+    return {id: PeerRecord(id, bytes.fromhex(uuid), bytes.fromhex(pk), _host(ip)) for id, uuid, pk, ip in rows}
 
 
-def _save(transaction: Transaction, rows: list[tuple[str, bytes, bytes, str]]) -> None:
-    transaction.executemany(
-        "insert into peer (guid, id, uuid, pk, info) values (randomblob(16), ?, ?, ?, ?)"
-        " on conflict (id) do update set pk = excluded.pk, info = excluded.info where uuid = excluded.uuid",
-        rows,
+def _guids(count: int) -> Iterator[bytes]:
+    """Row keys (UUIDs of version 7), each behind all those made before, so that a table grows at its end."""
+    milliseconds = time.time_ns() // 1_000_000
+    for number in range(count):
+        yield (milliseconds << 80 | 7 << 76 | (number & 0xFFF) << 64 | 2 << 62 | secrets.randbits(62)).to_bytes(
+            16, "big"
+        )
+
+
+def _save(transaction: Transaction, rows: list[tuple[bytes, str, bytes, bytes, str]]) -> Collection[str]:
+    """Few statements of many rows: each is one call, during which the reactor's thread runs."""
+    written = 0
+    for start in range(0, len(rows), _ROWS):
+        part = rows[start : start + _ROWS]
+        transaction.execute(
+            f"insert into peer (guid, id, uuid, pk, info) values {','.join(['(?, ?, ?, ?, ?)'] * len(part))}"
+            " on conflict (id) do update set pk = excluded.pk, info = excluded.info where uuid = excluded.uuid",
+            [value for row in part for value in row],
+        )
+        written += transaction.rowcount
+    if written == len(rows):
+        return ()
+    asked = {id: uuid for _, id, uuid, _, _ in rows}
+    transaction.execute(
+        "select id, uuid from peer where id in (select value from json_each(?))", (json.dumps(list(asked)),)
     )
+    return {id for id, uuid in transaction.fetchall() if bytes(uuid) != asked[id]}
 
 
 def _rename(transaction: Transaction, old_id: str, new_id: str, uuid: bytes) -> bool:
@@ -206,12 +307,13 @@ def _save_client_settings(transaction: Transaction, serial: int, servers: str) -
 
 
 def _info(host: str) -> str:
-    return json.dumps({"ip": host if not host or is_ipv6(host) else f"::ffff:{host}"})
+    """A row's info; an address has nothing that JSON would escape."""
+    return f'{{"ip": "{host if not host or is_ipv6(host) else f"::ffff:{host}"}"}}'
 
 
-def _host(info: Any) -> str:
+def _host(ip: Any) -> str:
     """The address in a row's info, in its one spelling; empty when the row was made by others and has none."""
     try:
-        return plain_host(json.loads(info)["ip"])
-    except (ValueError, KeyError, TypeError):
+        return plain_host(ip)
+    except (ValueError, AttributeError, TypeError):
         return ""

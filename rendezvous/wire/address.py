@@ -1,9 +1,13 @@
 """Socket addresses and AddrMangle, their form in every ``socket_addr``-like field (docs/protocol.md)."""
 
-from ipaddress import IPv4Address, IPv6Address, ip_address
+import re
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|1[0-9][0-9]|[1-9]?[0-9])"
+_IPV4 = re.compile(rf"(?:::ffff:)?((?:{_OCTET}\.){{3}}{_OCTET})")
+"""What most hosts look like, and need no parsing."""
 
 
 class Address(NamedTuple):
@@ -25,10 +29,23 @@ def plain_host(host: str) -> str:
 
     Raises ValueError when `host` is no numeric address.
     """
+    ipv4 = _IPV4.fullmatch(host)
+    if ipv4 is not None:
+        return ipv4[1]
     if ":" not in host:
         return str(IPv4Address(host))
     address = IPv6Address(host.partition("%")[0])
     return str(address.ipv4_mapped or address)
+
+
+def plain_network(text: str) -> IPv4Network | IPv6Network:
+    """The network, or single address, in its one spelling: one of IPv4-mapped IPv6 addresses becomes IPv4.
+
+    Raises ValueError when `text` is none.
+    """
+    network = ip_network(text, strict=False)
+    mapped = network.network_address.ipv4_mapped if isinstance(network, IPv6Network) else None
+    return network if mapped is None or network.prefixlen < 96 else IPv4Network((mapped, network.prefixlen - 96))
 
 
 def is_ipv6(host: str) -> bool:

@@ -159,10 +159,18 @@ class Controlled:
         """The first push of a kind, also one that has come already."""
         return self.pushes.wait(lambda push: push.WhichOneof("union") == kind, timeout)
 
+    # Connections
+
+    def _dial(self, transport: Transport) -> Link:
+        return dial(transport, self.server, self.source)
+
+    def _dial_relay(self, transport: Transport, name: str) -> Link:
+        return dial_relay(transport, self.server.relay_named(name), self.source, web=self.server.web)
+
     # Presence
 
     def _run_udp(self) -> None:
-        with UdpLink(self.server.main, self.source) as udp:
+        with UdpLink(self.server.udp, self.source) as udp:
             self.address = udp.local
             next_hello = 0.0
             while not self._stopping.is_set():
@@ -181,7 +189,7 @@ class Controlled:
     def _run_link(self) -> None:
         transport: Transport = "websocket" if self.registration == "websocket" else "secured"
         next_hello = 0.0
-        with dial(transport, self.server, self.source) as link:
+        with self._dial(transport) as link:
             self.link, self.address = link, link.local
             while not self._stopping.is_set():
                 if not self.registered.is_set() and time.monotonic() >= next_hello:
@@ -280,7 +288,7 @@ class Controlled:
         """Tell the server from the punching socket, then probe, and echo what the peer sends."""
         peer = (demangle(punch.socket_addr)[0], punch.udp_port)
         message = pb.RendezvousMessage(punch_hole_sent=self._punch_hole_sent(punch))
-        with UdpLink(self.server.main, self.source) as udp:
+        with UdpLink(self.server.udp, self.source) as udp:
             for _ in range(3):
                 self._send_answer_udp(udp, message)
                 udp.send_to(PROBE, peer)
@@ -322,7 +330,7 @@ class Controlled:
             relay_uuid = str(uuid.uuid4())
             answer.uuid, answer.relay_server, answer.id = relay_uuid, name, self.id
         transport: Transport = "websocket" if self.registration == "websocket" else "tcp"
-        with dial(transport, self.server, self.source) as link:
+        with self._dial(transport) as link:
             self._send_answer(link, pb.RendezvousMessage(relay_response=answer))
             link.wait_closed()
         if not self.behavior.refuse_reason:
@@ -333,7 +341,7 @@ class Controlled:
     def _serve_relay(self, name: str, relay_uuid: str) -> None:
         registered_by: Transport = "websocket" if self.registration == "websocket" else "tcp"
         transport = self.behavior.relay_transport or registered_by
-        with dial_relay(transport, self.server.relay_named(name), self.source) as link:
+        with self._dial_relay(transport, name) as link:
             request = pb.RequestRelay(uuid=relay_uuid, licence_key=self.server.key)
             link.send(pb.RendezvousMessage(request_relay=request))
             self._serve(link, "relay")

@@ -266,11 +266,13 @@ class Controlling:
 
     def dial_relay(self, relay_server: str, relay_uuid: str, peer_id: str = "") -> Link:
         """Open this client's half of a relayed stream."""
-        address = self.server.relay_named(relay_server)
-        link = dial_relay(self.relay_transport, address, self.source)
+        link = self._dial_relay(self.server.relay_named(relay_server))
         request = pb.RequestRelay(id=peer_id, uuid=relay_uuid, licence_key=self.server.key)
         link.send(pb.RendezvousMessage(request_relay=request))
         return link
+
+    def _dial_relay(self, address: Address) -> Link:
+        return dial_relay(self.relay_transport, address, self.source, web=self.server.web)
 
 
 def connect_directly(address: Address, source: Address | None = None, timeout: float = 3.0) -> PlainLink:

@@ -6,6 +6,7 @@ import contextlib
 import ipaddress
 import select
 import socket
+import ssl
 import struct
 import time
 from abc import ABC, abstractmethod
@@ -17,6 +18,7 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 from rendezvous.wire import rendezvous_pb2 as pb
+from tests.client.tls import through_tls
 from tests.client.wire import Address, FrameReader, SealedDirection, answer_key_exchange, frame
 
 Transport = Literal["tcp", "secured", "websocket"]
@@ -29,19 +31,39 @@ class LinkClosedError(ConnectionError):
 
 
 @dataclass(frozen=True)
+class Web:
+    """One port for both servers, by the paths that a client uses whose server is a domain name; wss with `tls`."""
+
+    domain: str
+    port: int
+    tls: ssl.SSLContext | None = None
+
+
+@dataclass(frozen=True)
 class Server:
-    """Where a server listens, and what a client has been given to trust it and be let in."""
+    """Where a server listens, and what a client has been given to trust it and be let in.
+
+    `udp_port` is given where something in between leads TCP and UDP to different ports, and `web` where
+    WebSocket clients have a domain name.
+    """
 
     host: str
     port: int
     relay_port: int = 0
     key: str = ""
     public_key: bytes = b""
+    udp_port: int = 0
+    web: Web | None = None
 
     @property
     def main(self) -> Address:
-        """TCP and UDP port P."""
+        """TCP port P, and UDP port P unless told otherwise."""
         return self.host, self.port
+
+    @property
+    def udp(self) -> Address:
+        """UDP port P."""
+        return self.host, self.udp_port or self.port
 
     @property
     def second(self) -> Address:
@@ -294,11 +316,20 @@ class WebSocketLink(Link):
 
     transport: Transport = "websocket"
 
-    def __init__(self, made: socket.socket, path: str = "/", headers: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        made: socket.socket,
+        path: str = "/",
+        headers: Mapping[str, str] | None = None,
+        web: Web | None = None,
+    ) -> None:
         super().__init__(made)
+        if web is not None and web.tls is not None:
+            self.socket = through_tls(made, web.tls, web.domain)
+        host = f"{web.domain}:{web.port}" if web else describe(self.remote)
         self.connection: ClientConnection = connect(
-            f"ws://{describe(self.remote)}{path}",
-            sock=made,
+            f"ws://{host}{path}",
+            sock=self.socket,
             legacy=True,
             open_timeout=5,
             additional_headers=headers,
@@ -331,16 +362,31 @@ class WebSocketLink(Link):
         self.socket.close()
 
 
+def dial_web(web: Web, host: str, path: str, source: Address | None = None, timeout: float = 10.0) -> WebSocketLink:
+    """Connect to a path of a web port that is reached at `host`."""
+    return WebSocketLink(connected_socket((host, web.port), source, timeout), path, web=web)
+
+
 def dial(transport: Transport, server: Server, source: Address | None = None, timeout: float = 10.0) -> Link:
     """Connect to the rendezvous server."""
+    if transport == "websocket" and server.web:
+        return dial_web(server.web, server.host, "/ws/id", source, timeout)
     if transport == "websocket":
         return WebSocketLink(connected_socket(server.websocket, source, timeout))
     made = connected_socket(server.main, source, timeout)
     return SecuredLink(made, server.public_key) if transport == "secured" else PlainLink(made)
 
 
-def dial_relay(transport: Transport, relay: Address, source: Address | None = None, timeout: float = 10.0) -> Link:
-    """Connect to a relay's TCP port, or to the WebSocket port two above it; it is never secured."""
+def dial_relay(
+    transport: Transport,
+    relay: Address,
+    source: Address | None = None,
+    timeout: float = 10.0,
+    web: Web | None = None,
+) -> Link:
+    """Connect to a relay's TCP port, to the WebSocket port two above it, or to `web`; it is never secured."""
+    if transport == "websocket" and web:
+        return dial_web(web, relay[0], "/ws/relay", source, timeout)
     if transport == "websocket":
         return WebSocketLink(connected_socket((relay[0], relay[1] + 2), source, timeout))
     return PlainLink(connected_socket(relay, source, timeout), skip_key_exchange=False)

@@ -19,12 +19,16 @@ class Echo:
         self.websocket = websocket
         self.messages: list[bytes] = []
         self.times_closed = 0
+        self.patient = False
+        self.failure: Exception | None = None
 
     def heard(self) -> None:
         """See MessageReceiver."""
 
     def message_received(self, payload: bytes) -> None:
         """See MessageReceiver."""
+        if self.failure is not None:
+            raise self.failure
         self.messages.append(payload)
         self.websocket.send_message(payload)
 
@@ -32,20 +36,26 @@ class Echo:
         """See MessageReceiver."""
         self.times_closed += 1
 
+    def may_be_silent(self) -> bool:
+        """See MessageReceiver."""
+        return self.patient
+
 
 class EchoServer:
     """Accepts WebSocket clients."""
 
-    def __init__(self, max_message: int = 1 << 20) -> None:
+    def __init__(self, max_message: int = 1 << 20, proxies: Proxies | None = None) -> None:
         self.reactor = MemoryReactor()
         self.drops = Drops()
         self.admission = Admission(100, 100)
         self.echoes: list[Echo] = []
-        policy = AcceptPolicy(self.admission, (), Proxies(), self.drops, self.reactor, 30.0)
+        self.sources: list[Address] = []
+        policy = AcceptPolicy(self.admission, (), proxies or Proxies(), self.drops, self.reactor, 30.0)
         self.factory = WebSocketFactory(policy, "echo", max_message, self._receiver)
 
     def _receiver(self, websocket: WebSocket, source: Address) -> Echo:
         self.echoes.append(Echo(websocket))
+        self.sources.append(source)
         return self.echoes[-1]
 
     def connect(self, *sent: bytes, window: int = 1 << 24) -> WsEnd:

@@ -17,7 +17,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rendezvous.hbbr.splice import splicer
-from rendezvous.sockets import TCPListener, listen_tcp
+from rendezvous.sockets import PortService, listen_tcp
+from rendezvous.stream_port import StreamPort
 from rendezvous.wire.framing import encode_frame
 from tests.hbbr.relay_fixture import RelayParts, request
 from tests.hbbr.ws_wire import WsReader, client_frame, handshake
@@ -61,12 +62,12 @@ class RealRelay(RelayParts):
 
     async def __aenter__(self) -> RealRelay:
         self.clients: list[RealClient] = []
-        self._listeners: list[TCPListener] = []
+        self._listeners: list[PortService] = []
         self.ports: list[int] = []
         for factory in (self.tcp, self.websocket):
             sockets = listen_tcp("127.0.0.1", 0, "port")
             self.ports.append(sockets[0].getsockname()[1])
-            self._listeners.append(TCPListener(reactor, sockets, factory))
+            self._listeners.append(PortService([StreamPort(reactor, sock, factory) for sock in sockets]))
             self._listeners[-1].startService()
         return self
 

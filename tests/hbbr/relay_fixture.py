@@ -23,7 +23,7 @@ from rendezvous.wire.framing import encode_frame
 from rendezvous.wire.messages import encode
 from rendezvous.wire.rendezvous_pb2 import RequestRelay
 from tests.hbbr.memory import FarEnd, MemoryReactor
-from tests.hbbr.ws_wire import BINARY, WsReader, client_frame, handshake
+from tests.hbbr.ws_wire import BINARY, PING, PONG, WsReader, client_frame, handshake
 
 PROPERTY = settings(
     deadline=None, database=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow], derandomize=True
@@ -170,16 +170,22 @@ Pair = tuple[FarEnd, FarEnd]
 
 
 class WsEnd(FarEnd):
-    """A client over WebSocket."""
+    """A client over WebSocket; it answers pings when it reads, while it `pongs`."""
 
     def __init__(self, connection: Any) -> None:
         super().__init__(connection)
         self.reader = WsReader()
+        self.pongs = True
+        self._frames = 0
 
     def take(self, most: int | None = None) -> bytes:
         """Reads what is there, and the frames in it."""
         data = super().take(most)
         self.reader.feed(data)
+        for frame in self.reader.frames[self._frames :]:
+            if frame.opcode == PING and self.pongs:
+                self.send(client_frame(frame.payload, PONG))
+        self._frames = len(self.reader.frames)
         return data
 
     def message(self, payload: bytes, opcode: int = BINARY) -> None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
-from rendezvous.address_lists import AddressList, read_list
+from rendezvous.address_lists import AddressList, ListFile, read_list
 from rendezvous.config_values import ConfigError
 from tests.hbbr.relay_fixture import PROPERTY, MemoryRelay, ask
 
@@ -84,6 +85,14 @@ def test_the_first_word_of_each_line_counts(tmp_path: Path) -> None:
     assert len(listed) == 3
 
 
+@pytest.mark.parametrize("ids", [True, False])
+def test_a_byte_order_mark_is_no_part_of_the_first_word(tmp_path: Path, ids: bool) -> None:
+    """A file as editors of Windows save it lists its first address, too."""
+    path = tmp_path / "denylist.txt"
+    path.write_bytes(b"\xef\xbb\xbf192.0.2.1\r\n192.0.2.2\r\n")
+    assert list(read_list(path, ids=ids)) == ["192.0.2.1", "192.0.2.2"]
+
+
 def test_a_missing_file_lists_nobody(tmp_path: Path) -> None:
     """Both files are optional."""
     assert len(read_list(tmp_path / "blacklist.txt")) == 0
@@ -112,6 +121,18 @@ def test_both_spellings_of_an_ipv4_address_are_one(address: object) -> None:
 
 
 @PROPERTY
+@given(st.ip_addresses(v=4), st.integers(0, 32))
+def test_both_spellings_of_an_ipv4_network_are_one(address: object, prefix: int) -> None:
+    """With or without ::ffff: a network holds its addresses, in either spelling."""
+    listed = AddressList([f"::ffff:{address}/{96 + prefix}"])
+    assert list(listed) == list(AddressList([f"{address}/{prefix}"]))
+    assert str(address) in listed
+    assert listed.has(f"::ffff:{address}")
+    listed.remove(f"{address}/{prefix}")
+    assert not listed.any
+
+
+@PROPERTY
 @given(st.text(max_size=20))
 def test_text_that_is_no_address_is_refused(text: str) -> None:
     """Whatever is typed, the list takes it whole or says ValueError."""
@@ -122,3 +143,22 @@ def test_text_that_is_no_address_is_refused(text: str) -> None:
         assert len(listed) == 0
     else:
         assert listed.has(text)
+
+
+def test_a_changed_list_that_can_not_be_read_is_read_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the disk fails the list stays as it was; then it is read, though the file has not changed again."""
+    path, clock = tmp_path / "blocklist.txt", Clock()
+    followed = ListFile(path, clock)
+    followed.startService()
+    path.write_text("192.0.2.7\n", "ascii")
+    with monkeypatch.context() as failing:
+
+        def fail(*arguments: object) -> str:
+            raise OSError(5, "Input/output error")
+
+        failing.setattr(Path, "read_text", fail)
+        clock.pump([1, 1, 1])
+        assert list(followed.entries) == []
+    clock.advance(1)
+    assert list(followed.entries) == ["192.0.2.7"]
+    followed.stopService()

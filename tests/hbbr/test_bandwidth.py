@@ -64,8 +64,8 @@ def test_both_directions_count_together() -> None:
     relay = MemoryRelay(single=128.0)
     first, second = relay.joined("tt", window=ROOMY)
     seconds = Load(relay, [flow(first, second), flow(second, first)]).run(3).seconds()
-    assert max(seconds) <= 1.1 * 128 * MEGABIT
-    assert min(seconds) >= 0.9 * 128 * MEGABIT
+    assert max(seconds) <= 1.05 * 128 * MEGABIT
+    assert min(seconds) >= 0.95 * 128 * MEGABIT
 
 
 def test_the_rate_holds_after_a_pause() -> None:
@@ -92,16 +92,16 @@ def test_sessions_share_the_total_evenly(sessions: int) -> None:
     assert max(load.seconds()) <= 1.05 * 64 * MEGABIT
 
 
-def test_many_sessions_hold_the_total_over_any_second() -> None:
-    """The total holds for forty busy sessions too, up to the reads that happen to fall into one second."""
+@pytest.mark.parametrize("sessions", [40, 120])
+def test_many_sessions_hold_the_total_over_any_second(sessions: int) -> None:
+    """The total holds for many busy sessions too, which all began at the same moment."""
     relay = MemoryRelay(single=128.0, total=128.0)
-    flows = [flow(*relay.joined("tt", uuid=f"u{n}", window=ROOMY), 65536) for n in range(40)]
+    flows = [flow(*relay.joined("tt", uuid=f"u{n}", window=ROOMY), 65536) for n in range(sessions)]
     load = Load(relay, flows)
     load.run(1)
-    load.passed.clear()
     seconds = load.run(3).seconds()
-    assert max(seconds) <= 1.1 * 128 * MEGABIT
-    assert min(seconds) >= 0.9 * 128 * MEGABIT
+    assert max(seconds) <= 1.05 * 128 * MEGABIT
+    assert min(seconds) >= 0.95 * 128 * MEGABIT
 
 
 def test_sending_both_ways_gives_no_larger_share() -> None:

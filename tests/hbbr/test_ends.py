@@ -6,7 +6,7 @@ import pytest
 
 from rendezvous.wire.framing import encode_frame
 from tests.hbbr.relay_fixture import MemoryRelay, WsEnd, ask, say
-from tests.hbbr.ws_wire import close_frame
+from tests.hbbr.ws_wire import CONT, PING, client_frame, close_frame
 
 ALL_KINDS = ["tt", "tw", "wt", "ww"]
 BIG = 4_000_000
@@ -149,9 +149,34 @@ def test_a_frame_that_grows_slowly_is_no_silence() -> None:
     for start in range(0, len(frame), 2000):
         relay.advance(10)
         stream.send(frame[start : start + 2000])
-    relay.drain()
+        relay.drain()
     assert isinstance(messages, WsEnd)
     assert messages.inbox == [bytes(20_000)]
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [client_frame(bytes(9))[at : at + 1] for at in range(9)],
+        [client_frame(b"x", fin=False), *[client_frame(b"x", CONT, fin=False)] * 8],
+        [client_frame(b"x", PING)] * 9,
+    ],
+    ids=["octets", "fragments", "pings"],
+)
+def test_a_websocket_that_sends_no_whole_message_is_no_silence(pieces: list[bytes]) -> None:
+    """Octets of a frame, fragments of a message and pings keep a session."""
+    relay = MemoryRelay()
+    messages, _ = relay.joined("wt")
+    assert isinstance(messages, WsEnd)
+    messages.pongs = False
+    for piece in pieces:
+        relay.advance(20)
+        messages.send(piece)
+        relay.drain()
+    assert len(relay.relay.sessions) == 1
+    relay.advance(32)
+    assert relay.relay.sessions == set()
+    assert relay.dropped == {"idle": 1}
 
 
 def test_half_a_session_in_silence_ends_too() -> None:

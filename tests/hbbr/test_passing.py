@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from rendezvous.wire.framing import FrameDecoder, encode_frame
 from tests.hbbr.memory import FarEnd
-from tests.hbbr.relay_fixture import PROPERTY, MemoryRelay, WsEnd
+from tests.hbbr.relay_fixture import PROPERTY, MemoryRelay, WsEnd, ask
 from tests.hbbr.ws_wire import BINARY, CONT, PING, PONG, TEXT, client_frame, in_pieces
 
 SIZES = [0, 1, 0x3F, 0x40, 0x3FFF, 0x4000, 65535, 65536, 0x3FFFFF, 0x400000]
@@ -121,18 +121,32 @@ def test_a_fragmented_message_is_one_frame() -> None:
 
 
 @pytest.mark.parametrize("kinds", ["wt", "ww"])
-def test_text_messages_do_not_pass(kinds: str) -> None:
-    """A text message is ignored, whole or fragmented; the binary ones around it pass."""
+@pytest.mark.parametrize("fin", [True, False])
+def test_a_text_message_ends_the_session(kinds: str, fin: bool) -> None:
+    """A text message closes its sender with 1003 and the session; only what came before it arrives."""
     relay = MemoryRelay()
     sender, receiver = relay.joined(kinds)
     websocket_of(sender).message(b"before")
-    sender.send(client_frame(b"text", TEXT) + client_frame(b"a", TEXT, fin=False) + client_frame(b"b", CONT))
-    websocket_of(sender).message(b"after")
+    sender.send(client_frame(b"text", TEXT, fin=fin) + client_frame(b"behind", CONT if not fin else BINARY))
     relay.drain()
+    assert websocket_of(sender).reader.close_code == 1003
     if isinstance(receiver, WsEnd):
-        assert receiver.inbox == [b"before", b"after"]
+        assert receiver.inbox == [b"before"]
     else:
-        assert bytes(receiver.received) == encode_frame(b"before") + encode_frame(b"after")
+        assert bytes(receiver.received) == encode_frame(b"before")
+    assert relay.dropped == {"malformed_websocket": 1}
+    relay.check_nothing_left()
+
+
+def test_a_long_message_right_behind_the_request() -> None:
+    """What a side may send once it is joined, it may send in one piece with the request that joins it."""
+    relay = MemoryRelay()
+    stream, messages = relay.stream(), relay.messages()
+    ask(stream)
+    ask(messages, behind=client_frame(bytes(100_000)))
+    relay.drain()
+    assert bytes(stream.received) == encode_frame(bytes(100_000))
+    assert messages.reader.close_code is None
 
 
 @pytest.mark.parametrize("kinds", ["wt", "ww"])

@@ -2,6 +2,7 @@
 
 import sqlite3
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from zope.interface.verify import verifyObject
 from rendezvous.config_values import ConfigError
 from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage, UsageLog, UsageTable
 from rendezvous.wire.address import Address
+from tests.hbbr.real import until
 from tests.hbbr.relay_fixture import MemoryRelay, say
 from tests.peers.sqlite import on_reactor
 
@@ -57,6 +59,22 @@ async def test_rows_are_written_and_old_ones_deleted(tmp_path: Path) -> None:
     assert rows(path)[0][1:] == (
         2.5, "192.0.2.1:1000", "tcp", "[2001:db8::1]:2000", "websocket", 10, 20, 15, "finished",
     )  # fmt: skip
+
+
+@on_reactor
+async def test_rows_wait_for_a_disk_that_fails(tmp_path: Path) -> None:
+    """Rows that could not be written are written with the next ones."""
+    path = tmp_path / "usage.sqlite3"
+    table = UsageTable(path, 36500, reactor)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("alter table session rename to hidden")
+        table.startService()
+        table.ended(usage(1))
+        await until(lambda: not table._writing, "the first row has failed")
+        other.execute("alter table hidden rename to session")
+    table.ended(usage(2))
+    await table.stopService()
+    assert [row[0] for row in rows(path)] == [1, 2]
 
 
 def test_no_database_is_refused(tmp_path: Path) -> None:

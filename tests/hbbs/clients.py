@@ -60,9 +60,9 @@ class UDPClient:
         """One datagram to the server."""
         if ":" in self.source.host:
             address: Any = (*self.source, 0, 0)  # with flow and scope, as the socket module has it
-            self._reactor.datagram_protocols[AF_INET6].datagramReceived(datagram, address)
+            self._reactor.receive(AF_INET6, datagram, address)
         else:
-            self._reactor.datagram_protocols[AF_INET].datagramReceived(datagram, self.source)
+            self._reactor.receive(AF_INET, datagram, self.source)
 
     def send(self, message: Message) -> None:
         """One message, and what follows from it at once."""

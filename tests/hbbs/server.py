@@ -18,6 +18,7 @@ from rendezvous.config import load
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import Identity
 from rendezvous.metrics import Drops
+from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.store import PeerRecord, Stored
 from rendezvous.wire import rendezvous_pb2 as pb
 from rendezvous.wire.address import Address
@@ -102,7 +103,8 @@ class Server:
         """The service on ports that are free, whose sockets nobody reads."""
         folder = Path(self._folder.name)
         self.settings = load("hbbs", flags | {"port": str(next(_PORTS))}, directory=folder, environ={})
-        stored = Stored(len(self.store.records), *self.store.client_settings)
+        self.ids = KnownIds(self.store.records)
+        stored = Stored(len(self.store.records), *self.store.client_settings, self.ids)
         return HbbsService(self.settings, self._identity, self.store, stored, self.drops, self.reactor)
 
     def __enter__(self) -> Server:

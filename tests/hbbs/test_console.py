@@ -257,6 +257,15 @@ class TestPunchRequests:
         self.ask(server, A.host, A.host, STRANGER.host, A.host)
         assert [line.split()[1] for line in say(server, name).splitlines()] == [A.host, STRANGER.host]
 
+    def test_wall_clock_set_back(self, server: Server, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A request a minute later is listed with its time, whatever the wall clock says by then."""
+        self.ask(server, A.host)
+        server.advance(61)
+        monkeypatch.setattr("time.time", lambda: 1e9)
+        server.registered(source=STRANGER)
+        server.tcp(A).send(pb.PunchHoleRequest(id=B_ID))
+        assert [line.split()[0][:4] for line in say(server, name).splitlines()][1:] == ["2001"]
+
     def test_clear(self, server: Server, name: str) -> None:
         """A dash forgets all."""
         self.ask(server, A.host)

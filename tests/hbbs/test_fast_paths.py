@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import select
 import socket
+from unittest.mock import patch
 
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from twisted.internet.error import ConnectionDone
+from twisted.python.failure import Failure
 
+from rendezvous.stream import Stream
 from rendezvous.wire import rendezvous_pb2 as pb
 from rendezvous.wire.address import Address
 from tests.client.wire import frame, mangle
 from tests.hbbs.clients import wrap
-from tests.hbbs.server import A_V6, B_ID, B_V6, STRANGER, A, B, Server, register_pk
+from tests.hbbs.server import A_V6, B_ID, B_V6, STRANGER, A, B, Server, record, register_pk
 from tests.hbbs.talk import hole
 
-IDS = [B_ID, "on-ipv6-1", "connected", "unknown-1", "", "ünknown", "x" * 60, "x" * 101]
+IDS = [B_ID, "on-ipv6-1", "stored-1", "stored-2", "connected", "unknown-1", "", "ünknown", "x" * 60, "x" * 101]
 SOURCES = [B, B._replace(port=51000), B_V6, A, A_V6, Address("127.0.0.1", 9), Address(f"::ffff:{B.host}", 8)]
 HARMLESS = b"\xf8\x3e\x00"
 """A field that no schema knows: behind a whole message it changes nothing but the way it takes."""
 
 REGISTER_PEER = st.builds(
     lambda id, serial: wrap(pb.RegisterPeer(id=id, serial=serial)),
-    st.sampled_from(IDS[:2]) | st.sampled_from(IDS) | st.text(max_size=12),
+    st.sampled_from(IDS[:3]) | st.sampled_from(IDS) | st.text(max_size=12),
     st.sampled_from([3, 5]) | st.sampled_from([0, 1, 127, 128, 2**31 - 1, -1]) | st.integers(-(2**31), 2**31 - 1),
 )
 
@@ -45,6 +49,9 @@ def populated(serial: int) -> Server:
     server.registered()
     server.registered("on-ipv6-1", B_V6)
     server.register_on(server.secured(B._replace(port=1)), "connected")
+    for id, host in (("stored-1", B.host), ("stored-2", A.host)):
+        server.store.records[id] = record(id, host)
+        server.ids.add(id)
     return server
 
 
@@ -61,7 +68,7 @@ def state(server: Server) -> tuple[list[bool], list[Address]]:
     """Who is online, and where they are reached."""
     asker = server.tcp(STRANGER)
     reached = []
-    for id in IDS[:2]:
+    for id in IDS[:4]:
         asker.send(pb.PunchHoleRequest(id=id))
         reached += [address for _, address in server.reactor.datagrams]
         server.reactor.datagrams.clear()
@@ -109,14 +116,17 @@ def test_heartbeats_are_answered() -> None:
 def by_short_path(server: Server, data: bytes) -> tuple[bytes | None, Address]:
     """What a real connection that brings `data` is sent before it is closed; None when it was handed over."""
     port = server.settings.port
-    server.reactor.adoptedStreamConnections = []
     with socket.create_connection(("127.0.0.1", port)) as client:
         source = Address(*client.getsockname())
         client.sendall(data)
         accepting = server.reactor.short_request_ports[port, socket.AF_INET]
         select.select([accepting.fileno()], [], [], 5)
-        accepting.doRead()
-        if server.reactor.adoptedStreamConnections:
+        with patch.object(accepting, "_converse", wraps=accepting._converse) as handed_over:
+            accepting.doRead()
+        server.reactor.settle()
+        if handed_over.called:
+            for stream in [reader for reader in server.reactor.getReaders() if isinstance(reader, Stream)]:
+                stream.connectionLost(Failure(ConnectionDone()))
             return None, source
         client.settimeout(5)
         received = b""

@@ -139,7 +139,6 @@ def test_failed_write(server: Server) -> None:
     client.send(pb.RegisterPk(id=NEW, old_id=B_ID, uuid=uuid_of(B_ID)))
     server.store.release()
     server.reactor.settle()
-    server.store.release()
     server.store.fail()
     server.reactor.settle()
     assert only(client.take(), RegisterPkResponse).result == RegisterPkResponse.SERVER_ERROR

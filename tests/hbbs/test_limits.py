@@ -181,6 +181,20 @@ class TestConnections:
         assert client.transport.aborted
         assert client.transport.lost
 
+    def test_client_that_takes_nothing_of_a_long_conversation(self, server: Server) -> None:
+        """The same where the answer does not end the conversation: silence closes it, and force some time after."""
+        client = server.tcp(A)
+        client.transport.stuck = True
+        client.ask(pb.PunchHoleRequest(id="unknown-1"))
+        assert not client.closed
+        server.advance(31)
+        assert client.closed
+        assert not client.transport.lost
+        server.advance(31)
+        assert client.transport.aborted
+        assert client.transport.lost
+        assert server.dropped("silent") == 1
+
     def test_slow_target(self, server: Server) -> None:
         """A registered client that takes nothing is not sent ever more, and loses its connection."""
         target = server.tcp(B)
@@ -203,7 +217,8 @@ class TestRequests:
         server.store.holding = True
         client = connect(server, kind)
         for i in range(50):
-            client.send(pb.PunchHoleRequest(id=f"unknown-{i}"))
+            server.ids.add(f"known-{i}")
+            client.send(pb.PunchHoleRequest(id=f"known-{i}"))
         assert client.closed
         assert server.dropped("too_many_requests") == 1
         while server.store.held:

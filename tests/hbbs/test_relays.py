@@ -87,3 +87,21 @@ def test_one_relay_is_not_checked(make_server: MakeServer) -> None:
     server.advance(20)
     assert server.reactor.tcpClients == []
     assert told(server) == {"r1.example"}
+
+
+def test_a_dial_that_hangs_holds_up_no_other(server: Server) -> None:
+    """The others are dialed on; the relay that hangs leaves after a while, and is then dialed anew."""
+    for host, port, factory, *_ in server.reactor.tcpClients:
+        if port != 2222:
+            address = IPv4Address("TCP", host, port)
+            protocol = factory.buildProtocol(address)
+            assert protocol is not None
+            protocol.makeConnection(StringTransport(peerAddress=address))
+    server.reactor.tcpClients.clear()
+    server.advance(3.1)
+    assert sorted(dial[1] for dial in server.reactor.tcpClients) == [1111, 21117]
+    assert listed(server) == list(NAMES)
+    server.advance(7)
+    assert listed(server) == [NAMES[0], NAMES[2]]
+    server.advance(3)
+    assert 2222 in [dial[1] for dial in server.reactor.tcpClients]

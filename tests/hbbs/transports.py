@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import os
-import socket
 from typing import Any
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IHalfCloseableProtocol
-from twisted.internet.protocol import DatagramProtocol, Protocol, ServerFactory
+from twisted.internet.protocol import Protocol, ServerFactory
 from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from rendezvous.datagram_port import DatagramPort
 from rendezvous.hbbs.short_requests import ShortRequestPort
+from rendezvous.stream_port import StreamPort
 from rendezvous.wire.address import Address
 
 _SOON = 0.005
@@ -84,15 +83,25 @@ class MemoryTransport(StringTransport):
             self.lose()
 
 
-class DatagramTransport:
-    """The UDP socket of one address family; `sent` is what left it."""
+class DatagramSocket:
+    """The UDP socket of one address family, in memory; `sent` is what left it."""
 
     def __init__(self, sent: list[tuple[bytes, Address]]) -> None:
         self._sent = sent
+        self.received: list[tuple[bytes, tuple[Any, ...]]] = []
 
-    def write(self, datagram: bytes, address: tuple[Any, ...]) -> None:
-        """Sends."""
+    def recvfrom(self, size: int) -> tuple[bytes, tuple[Any, ...]]:
+        """See socket."""
+        if not self.received:
+            raise BlockingIOError
+        return self.received.pop(0)
+
+    def sendto(self, datagram: bytes, address: tuple[Any, ...]) -> None:
+        """See socket."""
         self._sent.append((datagram, Address(*address[:2])))
+
+    def close(self) -> None:
+        """See socket."""
 
 
 class TestReactor(MemoryReactorClock):
@@ -105,25 +114,26 @@ class TestReactor(MemoryReactorClock):
         self.rightNow = 1000.0
         self.factories: dict[int, ServerFactory] = {}
         self.short_request_ports: dict[tuple[int, int], ShortRequestPort] = {}
-        self.datagram_protocols: dict[int, DatagramProtocol] = {}
+        self.datagram_ports: dict[int, DatagramPort] = {}
         self.datagrams: list[tuple[bytes, Address]] = []
 
-    def adoptStreamPort(self, fileno: int, addressFamily: int, factory: ServerFactory) -> Any:
-        """Notes which factory listens on which port."""
-        with socket.socket(fileno=os.dup(fileno)) as listening:
-            self.factories[listening.getsockname()[1]] = factory
-        return super().adoptStreamPort(fileno, addressFamily, factory)
-
     def addReader(self, reader: Any) -> None:
-        """Takes the protocol, or the factory, of a port of ours, which then never reads its socket."""
+        """Takes a port of ours: a UDP one gets its datagrams from memory, a TCP one leaves its factory."""
         if isinstance(reader, DatagramPort):
-            protocol = reader._protocol
-            protocol.transport = DatagramTransport(self.datagrams)  # type: ignore[assignment]
-            self.datagram_protocols[reader._socket.family] = protocol
-        elif isinstance(reader, ShortRequestPort):
-            self.factories[reader._socket.getsockname()[1]] = reader._factory
-            self.short_request_ports[reader._socket.getsockname()[1], reader._socket.family] = reader
+            self.datagram_ports[reader._socket.family] = reader
+            reader._socket.close()
+            reader._socket = DatagramSocket(self.datagrams)  # type: ignore[assignment]
+        elif isinstance(reader, StreamPort):
+            self.factories[reader._socket.getsockname()[1]] = reader._accepting
+            if isinstance(reader, ShortRequestPort):
+                self.short_request_ports[reader._socket.getsockname()[1], reader._socket.family] = reader
         super().addReader(reader)
+
+    def receive(self, family: int, datagram: bytes, address: tuple[Any, ...]) -> None:
+        """A datagram comes."""
+        port = self.datagram_ports[family]
+        port._socket.received.append((datagram, address))  # type: ignore[attr-defined]
+        port.doRead()
 
     def run_for(self, seconds: float) -> None:
         """Lets time pass, every call at its own time."""

@@ -85,6 +85,8 @@ def ask(
             pb.HeaderEntry(name="Content-Type", value="application/json"),
             pb.HeaderEntry(name="Connection", value="X-Hop"),
             pb.HeaderEntry(name="X-Hop", value="1"),
+            pb.HeaderEntry(name="X_Forwarded_For", value="192.0.2.1"),
+            pb.HeaderEntry(name="X-Forwarded-Proto", value="spoofed"),
         ],
         body=body,
     )
@@ -106,6 +108,7 @@ def test_call_is_forwarded(proxying: Server, api: Api, method: str) -> None:
     assert sent["authorization"] == "Bearer token"
     assert "x-hop" not in sent
     assert sent["x-forwarded-for"].startswith("127.")
+    assert not {"192.0.2.1", "spoofed"} & set(sent.values())
 
 
 @pytest.mark.parametrize(

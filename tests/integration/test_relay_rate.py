@@ -9,8 +9,8 @@ from time import monotonic
 
 import pytest
 
+from tests.integration.duplex import dial
 from tests.integration.support import StartServer
-from tests.integration.test_relay_soak import dial
 
 MEGABIT = 1024 * 1024 / 8
 SECONDS = 4.0
@@ -21,8 +21,9 @@ def test_a_session_is_held_to_its_bandwidth(start_server: StartServer, limit: in
     """What a greedy sender gets through is the limit, also over single seconds (bounds for a busy machine)."""
     server = start_server("-k", "", part="hbbr", env={"SINGLE_BANDWIDTH": str(limit)})
     relay_uuid = str(uuid.uuid4())
-    port = server.view().relay[1]
-    with dial(port, relay_uuid) as one, dial(port, relay_uuid) as other:
+    relay = server.view().relay
+    with dial("tcp", relay, relay_uuid) as first, dial("tcp", relay, relay_uuid) as second:
+        one, other = first.socket, second.socket
         stop = threading.Event()
         sender = threading.Thread(target=send_until, args=(one, stop))
         sender.start()

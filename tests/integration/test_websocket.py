@@ -5,13 +5,14 @@ from __future__ import annotations
 import uuid
 
 import pytest
+from websockets.exceptions import InvalidStatus
 
 from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.controlling import Controlling
 from tests.client.links import Server, WebSocketLink, connected_socket
 from tests.client.wire import demangle
 from tests.integration.server import ServerProcess
-from tests.integration.support import NewControlled, unique_source
+from tests.integration.support import NewControlled, StartServer, unique_source
 
 NAT_TEST = pb.RendezvousMessage(test_nat_request=pb.TestNatRequest(serial=3))
 PORTS = ["websocket", "relay_websocket"]
@@ -38,15 +39,26 @@ def test_ipv6(server: ServerProcess) -> None:
         assert link.ask(NAT_TEST).test_nat_response.port == link.local[1]
 
 
-def test_text_does_no_harm(view: Server) -> None:
-    """A text message is ignored or ends this connection; it is never taken as a message."""
-    with open_link(view) as link:
+@pytest.mark.parametrize("port", PORTS)
+def test_text_closes(view: Server, port: str) -> None:
+    """A text message ends its connection with code 1003; it is never taken as a message."""
+    with open_link(view, port) as link:
         link.connection.send("text")
-        try:
-            link.send(NAT_TEST)
-            assert link.receive(5).HasField("test_nat_response")
-        except ConnectionError:
-            assert link.connection.close_code == 1003
+        with pytest.raises(ConnectionError):
+            link.receive(5)
+        assert link.connection.close_code == 1003
+
+
+def test_origins(start_server: StartServer) -> None:
+    """With websocket-origins both ports refuse web pages from elsewhere, and nobody else."""
+    view = start_server("--websocket-origins", "https://web.example.org").view()
+    for address in (view.websocket, view.relay_websocket):
+        for headers in ({}, {"Origin": "https://web.example.org"}):
+            with WebSocketLink(connected_socket(address), headers=headers) as link:
+                assert link.connection.ping().wait(5)
+        with pytest.raises(InvalidStatus) as refused:
+            WebSocketLink(connected_socket(address), headers={"Origin": "https://evil.example"})
+        assert refused.value.response.status_code == 403
 
 
 def test_fragmented_message(view: Server) -> None:

@@ -39,7 +39,7 @@ class MemoryPeerStore:
         self.loads.append(list(ids))
         return self._do(lambda: {id: self.records[id] for id in ids if id in self.records})
 
-    def save(self, records: Sequence[PeerRecord]) -> Deferred[None]:
+    def save(self, records: Sequence[PeerRecord]) -> Deferred[Collection[str]]:
         """See IPeerStore."""
         self.saves.append(list(records))
         return self._do(lambda: self._save(records))
@@ -77,10 +77,14 @@ class MemoryPeerStore:
             result.callback(work())
         return result
 
-    def _save(self, records: Sequence[PeerRecord]) -> None:
+    def _save(self, records: Sequence[PeerRecord]) -> set[str]:
+        foreign = set()
         for record in records:
             if self.records.get(record.id, record).uuid == record.uuid:
                 self.records[record.id] = record
+            else:
+                foreign.add(record.id)
+        return foreign
 
     def _rename(self, old_id: str, new_id: str, uuid: bytes) -> bool:
         old, taken = self.records.get(old_id), self.records.get(new_id)

@@ -145,88 +145,88 @@ class TestCommits:
 
     def test_saved_when_on_disk(self, store: MemoryPeerStore) -> None:
         """A save fires after its commit, not before."""
-        commits = Commits(store, 100)
+        commits = Commits(store, Clock(), 100)
         store.holding = True
         saved = Outcome(commits.save(record("new")))
         assert saved.pending
         store.release()
-        assert saved.results == [None]
+        assert saved.results == [True]
         assert store.records["new"] == record("new")
 
     def test_what_comes_during_a_commit_shares_the_next(self, store: MemoryPeerStore) -> None:
         """One commit runs at a time; all that came meanwhile is one commit."""
-        commits = Commits(store, 100)
+        commits = Commits(store, Clock(), 100)
         store.holding = True
         first = Outcome(commits.save(record("1")))
         others = [Outcome(commits.save(record(id))) for id in ("2", "3", "4")]
         assert store.held == 1
         store.release()
-        assert first.results == [None]
+        assert first.results == [True]
         assert [outcome.pending for outcome in others] == [True] * 3
         assert store.held == 1
         store.release()
-        assert [outcome.results for outcome in others] == [[None]] * 3
+        assert [outcome.results for outcome in others] == [[True]] * 3
         assert [[r.id for r in batch] for batch in store.saves] == [["1"], ["2", "3", "4"]]
 
     def test_failed_commit_fails_exactly_its_rows(self, store: MemoryPeerStore) -> None:
         """The rows of a failed commit fail, and those of the next are written."""
-        commits = Commits(store, 100)
+        commits = Commits(store, Clock(), 100)
         store.holding = True
         first = Outcome(commits.save(record("1")))
         second, third = Outcome(commits.save(record("2"))), Outcome(commits.save(record("3")))
         store.release()
         fourth = Outcome(commits.save(record("4")))
         store.fail()
-        assert first.results == [None]
+        assert first.results == [True]
         assert (second.errors, third.errors) == ([StoreFailed], [StoreFailed])
         assert fourth.pending
         store.release()
-        assert fourth.results == [None]
+        assert fourth.results == [True]
         assert {"1", "4"} <= set(store.records)
         assert not {"2", "3"} & set(store.records)
 
     def test_queue_full(self, store: MemoryPeerStore) -> None:
         """Above the limit new ids fail at once; an id that is waiting may be saved again."""
-        commits = Commits(store, 2)
+        commits = Commits(store, Clock(), 2)
         store.holding = True
         accepted = [Outcome(commits.save(record(id))) for id in ("running", "1", "2", "1")]
         refused = Outcome(commits.save(record("3")))
         assert refused.errors == [QueueFull]
         store.release()
         store.release()
-        assert [outcome.results for outcome in accepted] == [[None]] * 4
+        assert [outcome.results for outcome in accepted] == [[True]] * 4
         again = Outcome(commits.save(record("3")))
         store.release()
-        assert again.results == [None]
+        assert again.results == [True]
 
     def test_latest_record_of_a_machine_wins(self, store: MemoryPeerStore) -> None:
         """Of two records of one machine in the same commit, the later one is written."""
-        commits = Commits(store, 100)
+        commits = Commits(store, Clock(), 100)
         store.holding = True
         commits.save(record("running"))
         outcomes = [Outcome(commits.save(record("id", pk=pk))) for pk in (b"1", b"2")]
         store.release()
         store.release()
-        assert [outcome.results for outcome in outcomes] == [[None], [None]]
+        assert [outcome.results for outcome in outcomes] == [[True], [True]]
         assert store.records["id"].pk == b"2"
 
     def test_two_machines_want_one_id(self, store: MemoryPeerStore) -> None:
         """Of two machines in the same commit, the first one's record is written."""
-        commits = Commits(store, 100)
+        commits = Commits(store, Clock(), 100)
         store.holding = True
         commits.save(record("running"))
         outcomes = [Outcome(commits.save(record("id", uuid=uuid))) for uuid in (b"first", b"second")]
         store.release()
         store.release()
-        assert [outcome.pending for outcome in outcomes] == [False, False]
+        assert [outcome.results for outcome in outcomes] == [[True], [False]]
         assert store.records["id"].uuid == b"first"
 
     def test_save_from_within_an_answer(self, store: MemoryPeerStore) -> None:
         """An answer may save the next record."""
-        commits = Commits(store, 100)
+        commits = Commits(store, Clock(), 100)
         nested: list[Outcome] = []
         store.holding = True
         commits.save(record("1")).addCallback(lambda _: nested.append(Outcome(commits.save(record("2")))))
         store.release()
         store.release()
-        assert nested[0].results == [None]
+        assert nested[0].results == [True]

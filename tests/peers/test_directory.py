@@ -11,12 +11,15 @@ from twisted.internet.task import Clock
 
 from rendezvous.peers.batches import QueueFull, StoreFailed
 from rendezvous.peers.directory import Directory, Peer
+from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.store import PeerRecord
 from rendezvous.wire.address import Address
 from rendezvous.wire.rendezvous_pb2 import PunchHole, RendezvousMessage
 from tests.peers.memory_store import MemoryPeerStore
 
 ADA = PeerRecord("ada-1234", b"machine a", b"key a", "192.0.2.1")
+UNREGISTERED = [f"lost-{i}" for i in range(20)]
+"""Ids that only the store can tell to be unknown."""
 HOME = Address("192.0.2.1", 5000)
 AWAY = Address("198.51.100.1", 6000)
 
@@ -43,7 +46,13 @@ class House:
     def __init__(self, *records: PeerRecord) -> None:
         self.clock = Clock()
         self.store = MemoryPeerStore(*records)
-        self.directory = Directory(self.store, self.clock, max_lookups=10, max_writes=10)
+        self.directory = Directory(
+            self.store,
+            self.clock,
+            ids=KnownIds([*self.store.records, *UNREGISTERED]),
+            max_lookups=10,
+            max_writes=10,
+        )
         self.datagrams: list[tuple[bytes, Address]] = []
         self.directory.send_datagram = lambda payload, address: self.datagrams.append((payload, address))
 
@@ -169,16 +178,23 @@ class TestStore:
     def test_reads_through_once(self, house: House) -> None:
         """A peer is read from the store once, and is the same object ever after."""
         first = house.find(ADA.id)
-        assert (first.uuid, first.pk, first.host) == ADA[1:]
+        assert (first.pk, first.host) == ADA[2:]
         assert house.find(ADA.id) is first
         assert house.directory.get(ADA.id) is first
         assert len(house.store.loads) == 1
 
     def test_unknown_ids_are_not_kept(self, house: House) -> None:
         """Ids that nobody has cost no memory."""
-        for i in range(1000):
-            assert house.wait(house.directory.find(f"unknown-{i}")) is None
+        for id in [*UNREGISTERED, *(f"unknown-{i}" for i in range(1000))]:
+            assert house.wait(house.directory.find(id)) is None
         assert list(house.directory) == []
+
+    def test_unknown_ids_do_not_ask_the_store(self, house: House) -> None:
+        """A flood of ids that nobody has leaves the store alone, but for the few that the filter can't tell."""
+        asked = sum(not house.directory.is_unknown(f"unknown-{i}") for i in range(10_000))
+        for i in range(10_000):
+            house.wait(house.directory.find(f"unknown-{i}"))
+        assert len(house.store.loads) == asked < 100
 
     def test_get_does_not_read(self, house: House) -> None:
         """`get` tells what is in memory."""
@@ -188,7 +204,7 @@ class TestStore:
     def test_saved_when_on_disk(self, house: House) -> None:
         """A new peer is known when its commit has finished, not before."""
         house.store.holding = True
-        saved = house.directory.save("new-1234", b"u", b"p", "192.0.2.5")
+        saved = house.directory.save(PeerRecord("new-1234", b"u", b"p", "192.0.2.5"), new=True)
         assert house.directory.get("new-1234") is None
         house.store.release()
         assert house.wait(saved) is house.directory.get("new-1234")
@@ -197,40 +213,45 @@ class TestStore:
     def test_saved_changes_the_peer_in_memory(self, house: House) -> None:
         """A changed registration changes the peer that everybody has."""
         ada = house.find(ADA.id)
-        assert house.wait(house.directory.save(ADA.id, ADA.uuid, b"new key", "192.0.2.9")) is ada
+        assert house.wait(house.directory.save(ADA._replace(pk=b"new key", host="192.0.2.9"), new=False)) is ada
         assert (ada.pk, ada.host) == (b"new key", "192.0.2.9")
 
     def test_failed_save(self, house: House) -> None:
         """A commit that fails leaves memory and store as they were."""
         ada = house.find(ADA.id)
         house.store.broken = True
-        assert house.wait(house.directory.save(ADA.id, ADA.uuid, b"new key", "x")).check(StoreFailed)
+        assert house.wait(house.directory.save(ADA._replace(pk=b"new key", host="x"), new=False)).check(StoreFailed)
         assert ada.pk == ADA.pk
 
     def test_two_machines_want_one_new_id(self, house: House) -> None:
-        """The machine that came first has the id, in memory and in the store."""
+        """The machine that came first has the id, in memory and in the store; the other one is told so."""
         house.store.holding = True
-        house.directory.save("running", b"u", b"p", "")
-        saved = [house.directory.save("same-id", uuid, b"p", "192.0.2.5") for uuid in (b"first", b"second")]
+        house.directory.save(PeerRecord("running", b"u", b"p", ""), new=True)
+        saved = [
+            house.directory.save(PeerRecord("same-id", uuid, b"p", "192.0.2.5"), new=True)
+            for uuid in (b"first", b"second")
+        ]
         house.store.release()
         house.store.release()
-        assert [house.wait(peer).uuid for peer in saved] == [b"first", b"first"]
+        assert [house.wait(peer) for peer in saved] == [house.directory.get("same-id"), None]
+        assert house.directory.stored == 2
         assert house.store.records["same-id"].uuid == b"first"
 
     def test_two_machines_want_one_new_id_in_two_commits(self, house: House) -> None:
         """The same when the second one's row is in the next commit."""
         house.store.holding = True
-        first = house.directory.save("same-id", b"first", b"p1", "192.0.2.5")
-        second = house.directory.save("same-id", b"second", b"p2", "192.0.2.6")
+        first = house.directory.save(PeerRecord("same-id", b"first", b"p1", "192.0.2.5"), new=True)
+        second = house.directory.save(PeerRecord("same-id", b"second", b"p2", "192.0.2.6"), new=True)
         house.store.release()
         house.store.release()
-        assert [(p.uuid, p.pk) for p in map(house.wait, (first, second))] == [(b"first", b"p1")] * 2
+        assert [house.wait(peer) for peer in (first, second)] == [house.directory.get("same-id"), None]
+        assert house.find("same-id").pk == b"p1"
 
     def test_too_many_lookups(self, house: House) -> None:
         """Above the limit a lookup fails at once."""
         for i in range(10):
-            house.directory.find(f"unknown-{i}")
-        assert house.wait(house.directory.find("one more")).check(QueueFull)
+            house.directory.find(UNREGISTERED[i])
+        assert house.wait(house.directory.find(UNREGISTERED[10])).check(QueueFull)
 
     def test_stop_closes_the_store(self, house: House) -> None:
         """Stopping closes the store, and leaves no timer."""
@@ -280,7 +301,7 @@ class TestSweep:
 
     def test_keeps_who_is_there(self, house: House) -> None:
         """Who is online, over UDP or on a connection, stays."""
-        house.wait(house.directory.save("ben-1234", b"u", b"p", ""))
+        house.wait(house.directory.save(PeerRecord("ben-1234", b"u", b"p", ""), new=True))
         ada, ben = house.find(ADA.id), house.find("ben-1234")
         house.directory.start()
         house.directory.connected(ben, FakeConnection(), AWAY)

@@ -109,6 +109,12 @@ def test_missing_folder(tmp_path: Path) -> None:
     assert not missing.exists()
 
 
+def test_folder_that_can_not_be(tmp_path: Path) -> None:
+    """A folder whose name is too long for the system is refused like one that is not there."""
+    with pytest.raises(StoreError, match="no folder"):
+        prepare(tmp_path / ("x" * 300) / "db_v2.sqlite3")
+
+
 def test_directory(path: Path) -> None:
     """A folder in the place of the file is refused."""
     path.mkdir()
@@ -121,6 +127,36 @@ def test_garbage(path: Path, content: bytes) -> None:
     """A file that is no database is refused and left."""
     path.write_bytes(content)
     refused(path)
+
+
+def test_empty_file(path: Path) -> None:
+    """A file that has lost its content is not taken for a new database."""
+    path.write_bytes(b"")
+    assert "empty" in refused(path)
+
+
+def test_log_without_its_database(path: Path, tmp_path: Path) -> None:
+    """What was to be written into a database that is gone is not written into a new one."""
+    make_rust_database(path)
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("insert into peer (guid, id, uuid, pk, info) values (x'01', 'a', x'02', x'03', '{}')")
+        other.commit()
+        log = path.with_name(f"{path.name}-wal")
+        content = log.read_bytes()
+    path.unlink()
+    log.write_bytes(content)
+    assert "-wal" in refused(path)
+    assert not path.exists()
+    log.unlink()
+    assert prepare(path).peers == 0
+
+
+def test_new_database_is_whole(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What can't be made whole is not there at all."""
+    monkeypatch.setattr("rendezvous.peers.store._SCHEMA", ("v1.sql", "missing.sql"))
+    with pytest.raises(StoreError):
+        prepare(path)
+    assert list(path.parent.iterdir()) == []
 
 
 def test_truncated(path: Path) -> None:
@@ -159,6 +195,21 @@ def test_wrong_schema(path: Path, sql: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("serial", [5, "five", 2**31, -1, 1.5])
+@pytest.mark.parametrize(
+    "servers", ['["a.example"]', "", "[", "5", '{"a": 1}', "[5]", '"text"', b"\xff", "[" * 50_000]
+)
+def test_what_clients_are_told(path: Path, serial: object, servers: object) -> None:
+    """Settings for clients that this server can't have stored are refused and left; its own are read."""
+    prepare(path)
+    with opened(path) as other:
+        other.execute("insert into client_settings values (1, ?, ?)", (serial, servers))
+    if (serial, servers) == (5, '["a.example"]'):
+        assert prepare(path)[:3] == (0, 5, ("a.example",))
+    else:
+        assert "client_settings" in refused(path)
+
+
 def test_locked(path: Path) -> None:
     """A database that another process is writing to is refused after a while."""
     make_rust_database(path)

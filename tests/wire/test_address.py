@@ -13,6 +13,7 @@ from rendezvous.wire.address import (
     is_loopback,
     mangle,
     plain_host,
+    plain_network,
     unmangle,
 )
 from tests.wire import VECTORS
@@ -121,6 +122,30 @@ def test_random_bytes_give_an_address_or_are_refused(mangled: bytes) -> None:
 def test_hosts_have_one_spelling(host: str, plain: str) -> None:
     """Both spellings of an IPv4 address are one, a zone is cut off."""
     assert plain_host(host) == plain
+
+
+@pytest.mark.parametrize(
+    ("network", "plain"),
+    [
+        ("192.0.2.5/24", "192.0.2.0/24"),
+        ("192.0.2.5", "192.0.2.5/32"),
+        ("::ffff:192.0.2.5/120", "192.0.2.0/24"),
+        ("::FFFF:192.0.2.5", "192.0.2.5/32"),
+        ("2001:DB8::7/32", "2001:db8::/32"),
+        ("::/0", "::/0"),
+        ("::ffff:0:0/95", "::fffe:0:0/95"),
+    ],
+)
+def test_networks_have_one_spelling(network: str, plain: str) -> None:
+    """A network of IPv4-mapped addresses is the IPv4 network that it stands for; one of more than those is not."""
+    assert str(plain_network(network)) == plain
+
+
+@pytest.mark.parametrize("network", ["", "example.org/8", "192.0.2.0/33", "::/129", "1.2.3.4/x"])
+def test_names_are_no_networks(network: str) -> None:
+    """What is no numeric network is refused."""
+    with pytest.raises(ValueError):
+        plain_network(network)
 
 
 @pytest.mark.parametrize("host", ["", "example.org", "1.2.3", "1.2.3.4.5", "256.1.1.1", "1:2", ":::", "1.2.3.4 "])

@@ -1,0 +1,212 @@
+"""TLS for the web ports: certificates chosen by the name asked for, read again when their files change."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives import serialization
+from OpenSSL import SSL
+from twisted.application.service import Service
+from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
+from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from zope.interface import implementer
+
+from rendezvous.config_values import ConfigError
+
+FIRST_BYTE = b"\x16"
+"""With which every TLS connection begins, and no HTTP request."""
+_HTTP = b"http/1.1"
+_CIPHERS = AcceptableCiphers.fromOpenSSLCipherString("ECDHE+AESGCM:ECDHE+CHACHA20")
+"""For TLS 1.2; all of TLS 1.3 are good."""
+
+
+class Pair(NamedTuple):
+    """The files of a certificate with its chain, and of its private key, both in PEM."""
+
+    certificate: Path
+    private_key: Path
+
+
+class _Loaded(NamedTuple):
+    """What the files held: a context for each name, and the one for clients that ask for another name or none."""
+
+    default: SSL.Context
+    by_name: dict[str, SSL.Context]
+
+
+@implementer(IOpenSSLServerConnectionCreator)
+class Certificates(Service):
+    """The certificates to show: `pair` by default, and those in `folder` by the names that they hold.
+
+    In `folder` are NAME.crt or NAME.pem beside NAME.key, or folders with fullchain.pem and privkey.pem as
+    certbot keeps them; without a `pair` the first is the default. Files that change are read again within
+    a few seconds; while they are broken the certificates stay as they were. Raises ConfigError.
+    """
+
+    log = Logger(namespace="rendezvous.tls")
+    interval = 5.0
+    """Seconds between two looks at the files."""
+
+    def __init__(self, pair: Pair | None, folder: Path | None, clock: IReactorTime) -> None:
+        self._pair = pair
+        self._folder = folder
+        self._seen = self._stamps()
+        self._loaded = self._load()
+        self._watch = LoopingCall(self.look)
+        self._watch.clock = clock
+
+    def serverConnectionForTLS(self, protocol: Any) -> SSL.Connection:
+        """See IOpenSSLServerConnectionCreator."""
+        return SSL.Connection(self._loaded.default, None)
+
+    def startService(self) -> None:
+        """Begins to look at the files."""
+        super().startService()
+        unreadable = list(self._unreadable())
+        for file, why in unreadable:
+            self.log.warn(
+                "{file} is in use, but can't be read again when it changes: {why}; let the server's user "
+                "read it (docs/operations.md, TLS)",
+                file=file,
+                why=why,
+            )
+        if unreadable:
+            self._seen = self._stamps()  # as far as this user sees; the warning has been given
+        self._watch.start(self.interval, now=False)
+
+    def stopService(self) -> None:
+        """Ends looking."""
+        super().stopService()
+        if self._watch.running:
+            self._watch.stop()
+
+    def look(self) -> None:
+        """Reads the files again when one has changed."""
+        stamps = self._stamps()
+        if stamps == self._seen:
+            return
+        self._seen = stamps
+        try:
+            self._loaded = self._load()
+        except ConfigError as error:
+            self.log.error("the certificates stay as they were: {error}", error=str(error))
+            return
+        self.log.info("certificates were read again: {n} names", n=len(self._loaded.by_name))
+
+    def _load(self) -> _Loaded:
+        contexts = [(_context(pair), pair) for pair in self._pairs()]
+        if not contexts:
+            raise ConfigError(
+                f"certificates: there is no certificate in {str(self._folder)!r}; it takes a folder with NAME.crt "
+                "and NAME.key, or with folders that hold fullchain.pem and privkey.pem."
+            )
+        by_name: dict[str, SSL.Context] = {}
+        for (context, names), _ in contexts:
+            for name in names:
+                by_name.setdefault(name, context)
+        loaded = _Loaded(contexts[0][0][0], by_name)
+        loaded.default.set_tlsext_servername_callback(lambda connection: _choose(connection, by_name))
+        return loaded
+
+    def _pairs(self) -> list[Pair]:
+        pairs = [self._pair] if self._pair is not None else []
+        try:
+            return pairs + (list(_pairs_in(self._folder)) if self._folder is not None else [])
+        except OSError as error:
+            raise ConfigError(f"certificates: {str(error.filename)!r} can't be read: {error.strerror}.") from None
+
+    def _unreadable(self) -> Iterator[tuple[str, str]]:
+        """Each file or folder that can't be read by now, and why."""
+        files = [*(self._pair or ())]
+        try:
+            files += [file for pair in _pairs_in(self._folder) for file in pair] if self._folder is not None else []
+        except OSError as error:
+            yield str(error.filename), error.strerror or ""
+        for file in files:
+            try:
+                file.open("rb").close()
+            except OSError as error:
+                yield str(file), error.strerror or ""
+
+    def _stamps(self) -> list[tuple[Path, int, int]]:
+        """What differs when a file, or the right to read it, has changed."""
+        stamps = []
+        try:
+            for file in (file for pair in self._pairs() for file in pair):
+                stat = file.stat()
+                stamps.append((file, stat.st_ctime_ns, stat.st_ino))
+        except (OSError, ConfigError):
+            stamps.append((Path(), 0, 0))
+        return stamps
+
+
+def _pairs_in(folder: Path) -> Iterator[Pair]:
+    """The files of certificates in `folder`. Raises OSError."""
+    for entry in sorted(folder.iterdir()):
+        if (entry / "fullchain.pem").exists():
+            yield Pair(entry / "fullchain.pem", entry / "privkey.pem")
+        elif entry.suffix in (".crt", ".pem"):
+            yield Pair(entry, entry.with_suffix(".key"))
+
+
+def _context(pair: Pair) -> tuple[SSL.Context, list[str]]:
+    """A context that shows the certificate of `pair`, and the names that it holds. Raises ConfigError."""
+    try:
+        chain = x509.load_pem_x509_certificates(pair.certificate.read_bytes())
+        key = serialization.load_pem_private_key(pair.private_key.read_bytes(), None)
+    except OSError as error:
+        raise ConfigError(f"certificate: {error.filename!r} can't be read: {error.strerror}.") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise ConfigError(
+            f"certificate: {str(pair.certificate)!r} and {str(pair.private_key)!r} are no certificate and key "
+            f"in PEM without a password: {error}."
+        ) from None
+    if _public(key) != _public(chain[0]):
+        raise ConfigError(
+            f"certificate: {str(pair.certificate)!r} is not the certificate of {str(pair.private_key)!r}; "
+            "it takes the two files that were made together."
+        )
+    try:
+        options = CertificateOptions(
+            privateKey=key,  # type: ignore[arg-type]
+            certificate=chain[0],  # type: ignore[arg-type]
+            extraCertChain=chain[1:],  # type: ignore[arg-type]
+            insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
+            acceptableCiphers=_CIPHERS,
+        )
+        context = options.getContext()
+        context.set_alpn_select_callback(_choose_protocol)
+        return context, list(_names(chain[0]))
+    except (SSL.Error, ValueError, TypeError) as error:
+        raise ConfigError(f"certificate: {str(pair.certificate)!r} can't be used: {error}.") from None
+
+
+def _public(holder: Any) -> bytes:
+    encoded: bytes = holder.public_key().public_bytes(
+        serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return encoded
+
+
+def _names(certificate: x509.Certificate) -> Iterator[str]:
+    try:
+        alternatives = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return
+    yield from (name.lower() for name in alternatives.get_values_for_type(x509.DNSName))
+
+
+def _choose_protocol(connection: SSL.Connection, offered: Sequence[bytes]) -> Any:
+    """HTTP/1.1, or nothing: some clients offer others and speak HTTP/1.1 all the same."""
+    return _HTTP if _HTTP in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _choose(connection: SSL.Connection, by_name: dict[str, SSL.Context]) -> None:
+    name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+    context = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+    if context is not None:
+        connection.set_context(context)

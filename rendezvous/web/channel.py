@@ -1,0 +1,202 @@
+"""HTTP/1.1 connections, some of whose requests leave HTTP: WebSocket, and calls that are forwarded."""
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.tcp import Connection
+from twisted.python.failure import Failure
+from twisted.web.http import HTTPChannel
+from twisted.web.http_headers import Headers
+from twisted.web.resource import IResource
+from twisted.web.server import Site
+
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy
+from rendezvous.sockets import LINGER, end_writing, hand_over
+from rendezvous.tls import Certificates
+from rendezvous.wire.address import Address
+
+PLACE = "web"
+"""Where drops and refusals of the web ports are counted."""
+_LARGEST_BODY = 65536
+"""Bytes of a request that is answered here; calls that are forwarded may be longer."""
+_IDLE = 60
+"""Seconds of silence in a request or its answer."""
+_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+class Head(NamedTuple):
+    """The head of a request that leaves HTTP; `length` is that of its body in bytes, None for chunks."""
+
+    method: bytes
+    target: bytes
+    version: bytes
+    headers: Headers
+    length: int | None
+
+    def encoded(self) -> bytes:
+        """The bytes of a request with this head."""
+        return b"\r\n".join((b" ".join(self[:3]), *self._lines(), b"", b""))
+
+    def _lines(self) -> Iterator[bytes]:
+        for name, values in self.headers.getAllRawHeaders():
+            yield from (b"%s: %s" % (name, value) for value in values)
+
+
+class Departure(NamedTuple):
+    """Where a connection goes on: with `protocol`, None when that one is refused, which gets `head` again.
+
+    A connection that `stays` counts as one of the web ports still, and `protocol` releases it.
+    """
+
+    protocol: Protocol | None
+    head: Head
+    stays: bool = False
+
+
+Departures = Callable[[Head, Address], Departure | None]
+"""Decides whether the connection of a request, and of the client at an address, leaves HTTP."""
+
+
+class WebFactory(AcceptingFactory):
+    """Accepts HTTP connections, over TLS when there are `certificates`, for the resources below `root`."""
+
+    def __init__(
+        self, policy: AcceptPolicy, root: IResource, departures: Departures, certificates: Certificates | None
+    ) -> None:
+        super().__init__(policy, PLACE)
+        self._site = Site(root, timeout=_IDLE)
+        self._site.protocol = Channel  # type: ignore[assignment,method-assign]
+        self.departures = departures
+        self.certificates = certificates
+
+    def accepted(self, source: Address) -> Protocol:
+        """See AcceptingFactory."""
+        channel: Channel = self._site.buildProtocol(None)
+        channel.begin(self, source)
+        return channel
+
+
+class Channel(HTTPChannel):
+    """One connection, for as long as it speaks HTTP. Each request must come in time.
+
+    It reads no faster than its answers are taken, and ends so that the last of them arrives.
+    """
+
+    transport: Connection
+    _left = False
+    _answered = False
+
+    def begin(self, factory: WebFactory, source: Address) -> None:
+        """Belongs to `factory` and to the client at `source`."""
+        self._web = factory
+        self._source = source
+        self._deadline: IDelayedCall | None = None
+
+    def connectionMade(self) -> None:
+        """Waits for a request."""
+        super().connectionMade()
+        if self._web.certificates is not None:
+            self.transport.startTLS(self._web.certificates)
+        self._await_request()
+
+    def dataReceived(self, data: bytes) -> None:
+        """Goes on with a request, unless the last one has come already."""
+        if not self._left:
+            super().dataReceived(data)
+
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """See LineReceiver."""
+        self._end(_BAD_REQUEST)
+
+    def allHeadersReceived(self) -> None:
+        """Leaves HTTP, or goes on with this request."""
+        head = Head(self._command, self._path, self._version, self.requests[-1].requestHeaders, self.length)
+        departure = self._web.departures(head, self._source)
+        if departure is not None:
+            self._leave(departure)
+        elif self.length is None or self.length > _LARGEST_BODY:
+            self._web.drop("body_too_long")
+            self._end(_TOO_LARGE)
+        else:
+            super().allHeadersReceived()
+
+    def allContentReceived(self) -> None:
+        """Answers the request, unless it has left."""
+        if not self._left:
+            self._cancel_deadline()
+            super().allContentReceived()
+
+    def requestDone(self, request: Any) -> None:
+        """Goes on with the next request, which may have come already."""
+        if self.persistent and not self._left:
+            self._await_request()
+            self._answered = True
+        super().requestDone(request)
+
+    def pauseProducing(self) -> None:
+        """See IPushProducer: the client is slow; what it asks has to wait, also if it has come already."""
+        super().pauseProducing()
+        self.paused = True
+        self.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """See IPushProducer: the client has caught up."""
+        self.paused = False
+        super().resumeProducing()
+        self.dataReceived(b"")
+
+    def loseConnection(self) -> None:
+        """Ends writing. The client has some time to take what was written and to close; it is not heard."""
+        if self._left:
+            return
+        self._left = True
+        self.clearLineBuffer()
+        self.setTimeout(None)
+        self.transport.unregisterProducer()
+        end_writing(self.transport)
+        self.transport.resumeProducing()
+        self._cancel_deadline()
+        self._deadline = self._web.policy.clock.callLater(LINGER, self.transport.abortConnection)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """The connection is over."""
+        self._cancel_deadline()
+        self._web.policy.release(self._source.host)
+        super().connectionLost(reason)
+
+    def _leave(self, departure: Departure) -> None:
+        rest = self.clearLineBuffer()
+        if departure.protocol is None:
+            self._end(_REFUSED)
+            return
+        self._left = True
+        self._cancel_deadline()
+        self.setTimeout(None)
+        if not departure.stays:
+            self._web.policy.release(self._source.host)
+        self.transport.unregisterProducer()
+        hand_over(self.transport, departure.protocol, departure.head.encoded() + rest)
+
+    def _end(self, answer: bytes) -> None:
+        self.transport.write(answer)
+        self.loseConnection()
+
+    def _await_request(self) -> None:
+        policy = self._web.policy
+        self._cancel_deadline()
+        self._deadline = policy.clock.callLater(policy.header_timeout, self._late)
+
+    def _cancel_deadline(self) -> None:
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
+
+    def _late(self) -> None:
+        if self._answered and not self.requests and not self.clearLineBuffer():
+            self.loseConnection()
+        else:
+            self._web.drop("no_request")
+            self.transport.abortConnection()

@@ -1,0 +1,68 @@
+"""The web ports as a service: --https and --http."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+
+from rendezvous.accepting import AcceptPolicy, Proxies
+from rendezvous.admission import Admission
+from rendezvous.metrics import Drops
+from rendezvous.settings import Settings
+from rendezvous.sockets import PortService, listen_tcp
+from rendezvous.stream_port import StreamPort
+from rendezvous.tls import Certificates
+from rendezvous.web.channel import Departure, Departures, Head, WebFactory
+from rendezvous.web.forwarding import ApiServer
+from rendezvous.web.site import site
+from rendezvous.websocket import WebSocketFactory
+from rendezvous.wire.address import Address
+
+
+class WebService(MultiService):
+    """Serves WebSocket on the paths of `websockets`, calls of the API, and little else.
+
+    The sockets are bound at once: raises ConfigError. With --https the calls are served there alone.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        websockets: Mapping[bytes, WebSocketFactory],
+        certificates: Certificates | None,
+        drops: Drops,
+        reactor: Any,
+    ) -> None:
+        super().__init__()
+        policy = AcceptPolicy(
+            Admission(settings.max_web_connections, settings.max_web_connections_per_address),
+            (),
+            Proxies(settings.trusted_proxies, settings.proxy_protocol),
+            drops,
+            reactor,
+            settings.first_frame_timeout,
+        )
+        api = ApiServer(settings.api_server, settings.api_timeout, policy, reactor) if settings.api_server else None
+        if settings.https:
+            root = site(None, 0)
+            secure = WebFactory(policy, root, _departures(websockets, api, secure=True), certificates)
+            sockets = listen_tcp(settings.bind, settings.https, "https")
+            self.addService(PortService([StreamPort(reactor, sock, secure) for sock in sockets]))
+        if settings.http:
+            webroot = Path(settings.data, settings.acme_webroot) if settings.acme_webroot else None
+            root = site(webroot, settings.https)
+            api = None if settings.https else api
+            plain = WebFactory(policy, root, _departures(websockets, api, secure=False), None)
+            sockets = listen_tcp(settings.bind, settings.http, "http")
+            self.addService(PortService([StreamPort(reactor, sock, plain) for sock in sockets]))
+
+
+def _departures(websockets: Mapping[bytes, WebSocketFactory], api: ApiServer | None, *, secure: bool) -> Departures:
+    def departure(head: Head, source: Address) -> Departure | None:
+        websocket = websockets.get(head.target.partition(b"?")[0].rstrip(b"/"))
+        if websocket is not None:
+            return Departure(websocket.admitted(source), head)
+        return api.departure(head, source, secure=secure) if api is not None else None
+
+    return departure

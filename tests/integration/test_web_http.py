@@ -1,0 +1,426 @@
+"""What the web ports say to HTTP: to well-behaved clients, to slow ones and to nonsense."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from rendezvous.wire import rendezvous_pb2 as pb
+from tests.client.links import bound_socket, connected_socket, dial_web
+from tests.client.threads import wait_until
+from tests.integration.support import StartServer, unique_source
+from tests.integration.web import DOMAIN, Http, WebServer, start_web
+
+GET = b"GET / HTTP/1.1\r\nHost: rd.example.org\r\n\r\n"
+UPGRADE = (
+    b"GET /ws/id HTTP/1.1\r\nHost: rd.example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+NAT_TEST = pb.RendezvousMessage(test_nat_request=pb.TestNatRequest(serial=3))
+LARGEST_BODY = 65536
+IN_ALL = 20
+Dial = Callable[[], Http]
+
+
+def frame(message: pb.RendezvousMessage) -> bytes:
+    """A short WebSocket message, masked with zeros."""
+    payload = message.SerializeToString()
+    return bytes([0x82, 0x80 | len(payload), 0, 0, 0, 0]) + payload
+
+
+@pytest.fixture(scope="module")
+def web(start_module_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> WebServer:
+    """A server that has patience, and allows few connections."""
+    limits = ("--max-web-connections-per-address", "3", "--max-web-connections", str(IN_ALL))
+    return start_web(start_module_server, tmp_path_factory.mktemp("certificate"), *limits)
+
+
+@pytest.fixture(scope="module")
+def hasty(start_module_server: StartServer, tmp_path_factory: pytest.TempPathFactory) -> WebServer:
+    """A server that waits a second for a request."""
+    limits = ("--first-frame-timeout", "1", "--max-web-connections-per-address", "3")
+    return start_web(start_module_server, tmp_path_factory.mktemp("certificate"), *limits)
+
+
+@pytest.fixture(params=["https", "http"])
+def dial(request: pytest.FixtureRequest, web: WebServer) -> Dial:
+    """Connects to either port."""
+    return dialer(web, request.param)
+
+
+@pytest.fixture(params=["https", "http"])
+def dial_hasty(request: pytest.FixtureRequest, hasty: WebServer) -> Dial:
+    """Connects to either port of the hasty server."""
+    return dialer(hasty, request.param)
+
+
+def dialer(web: WebServer, port: str) -> Dial:
+    """Connects to one of the ports."""
+    if port == "https":
+        return lambda: Http.secure(web.https)
+    return lambda: Http.plain(web.http)
+
+
+def nothing(http: Http) -> int:
+    """What is said where there is nothing: on the plain port that it may be on the other."""
+    return 404 if isinstance(http.socket, ssl.SSLSocket) else 308
+
+
+def test_two_requests_on_one_connection(dial: Dial) -> None:
+    """The connection stays, also after a body, and a request in pieces is one."""
+    with dial() as http:
+        for path in (b"/", b"/x?y=z", b"/favicon.ico"):
+            answer = http.ask(b"GET " + path)
+            assert answer.status == nothing(http)
+            assert answer.headers["content-length"] == str(len(answer.body))
+            assert answer.headers["x-content-type-options"] == "nosniff"
+        assert http.ask(b"POST /", b"Content-Length: 5\r\n", b"hello").status == nothing(http)
+        body = bytes(LARGEST_BODY)
+        assert http.ask(b"PUT /", b"Content-Length: %d\r\n" % len(body), body).status == nothing(http)
+        for byte in GET:
+            http.send(bytes([byte]))
+        assert http.response().status == nothing(http)
+
+
+def test_head(dial: Dial) -> None:
+    """The head that GET gets, and no body."""
+    with dial() as http:
+        got = http.ask(b"GET /")
+        head = http.ask(b"HEAD /")
+        assert (head.status, head.body) == (got.status, b"")
+        assert head.headers["content-length"] == got.headers["content-length"]
+        assert http.ask(b"GET /").status == got.status
+
+
+def test_options(dial: Dial) -> None:
+    """Web pages of any origin are told what they may do, before they do it."""
+    with dial() as http:
+        asked = b"Origin: https://app.example\r\nAccess-Control-Request-Method: GET\r\n"
+        for _ in range(2):
+            answer = http.ask(b"OPTIONS /x", asked)
+            assert (answer.status, answer.body) == (204, b"")
+            assert answer.headers["access-control-allow-origin"] == "*"
+            assert "GET" in answer.headers["access-control-allow-methods"]
+        assert http.ask(b"OPTIONS *").status in (200, 204)
+        assert http.ask(b"GET /", b"Origin: null\r\n").headers["access-control-allow-origin"] == "*"
+
+
+def test_pipelined(dial: Dial) -> None:
+    """Requests sent together are answered in their order, the last of them with a WebSocket."""
+    with dial() as http:
+        http.send(GET + GET.replace(b"GET", b"HEAD") + GET + UPGRADE + frame(NAT_TEST))
+        assert [http.response(method).status for method in ("GET", "HEAD", "GET")] == [nothing(http)] * 3
+        assert http.response().status == 101
+        kind, size = http.receive(2)
+        answer = pb.RendezvousMessage.FromString(http.receive(size))
+        assert (kind, answer.test_nat_response.port) == (0x82, http.local[1])
+
+
+@pytest.mark.parametrize(
+    "request_head", [b"GET / HTTP/1.0\r\n\r\n", GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")]
+)
+def test_end_after_the_answer(dial: Dial, request_head: bytes) -> None:
+    """HTTP/1.0, and who asks for it, gets the end of the connection behind the answer; more is not answered."""
+    with dial() as http:
+        http.send(request_head + GET)
+        assert http.response().status in (404, 308, 400)
+        assert http.rest() == b""
+
+
+MALFORMED = {
+    "no request": b"hello\r\n\r\n",
+    "two words": b"GET /\r\n\r\n",
+    "four words": b"GET / x HTTP/1.1\r\n\r\n",
+    "zeros": bytes(64) + b"\r\n\r\n",
+    "binary": bytes(range(128, 256)) * 2 + b"\r\n\r\n",
+    "no name": b"GET / HTTP/1.1\r\n: x\r\n\r\n",
+    "no colon": b"GET / HTTP/1.1\r\nHost\r\n\r\n",
+    "space in a name": b"GET / HTTP/1.1\r\nHo st: x\r\n\r\n",
+    "zero in a value": b"GET / HTTP/1.1\r\nHost: x\0y\r\n\r\n",
+    "length no number": b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\nhello",
+    "length negative": b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\nhello",
+    "two lengths": b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhello",
+    "length and chunks": b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "other encoding": b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nhello",
+    "long line": b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
+    "long header": b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    "much without an end": b"x" * 100_000,
+    "many headers": b"GET / HTTP/1.1\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(600)) + b"\r\n",
+    "bad, and more": b"GET\r\n" + GET * 20,
+    "bad header, and more": b"GET / HTTP/1.1\r\nX\r\n\r\n" + GET * 20,
+    "bad header in the middle": b"GET / HTTP/1.1\r\nX\r\nY: z\r\nHost: x\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("kind", MALFORMED)
+def test_malformed(dial: Dial, kind: str) -> None:
+    """An error at most, then the end; nothing of it gets into the log."""
+    with dial() as http:
+        with contextlib.suppress(ConnectionError):
+            http.send(MALFORMED[kind])
+        http.socket.settimeout(10)
+        with contextlib.suppress(ConnectionError):
+            assert http.until(b"\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+        with contextlib.suppress(ConnectionError):
+            http.send(GET)
+        with contextlib.suppress(ConnectionError):
+            assert http.rest() == b""
+    with dial() as http:
+        assert http.ask(b"GET /").status == nothing(http)
+
+
+ODD = {
+    "form without a boundary": b"Content-Type: multipart/form-data\r\n",
+    "form with a bad boundary": b"Content-Type: multipart/form-data; boundary=\xff\x00\r\n",
+    "form that is none": b"Content-Type: multipart/form-data; boundary=x\r\n",
+    "form": b"Content-Type: application/x-www-form-urlencoded; charset=\xff\r\n",
+    "type": b"Content-Type: ;;;=\r\n",
+    "cookies": b"Cookie: =; ;;a=\xff; b\r\n",
+    "authorization": b"Authorization: Basic \xff\r\n",
+    "hosts": b"Host: \xff\r\nHost: [::1\r\n",
+    "range": b"Range: bytes=9-1\r\nIf-Modified-Since: never\r\nIf-None-Match: *\r\n",
+    "expectation": b"Expect: the-unexpected\r\n",
+    "upgrade": b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n",
+    "folded": b"X: a\r\n b\r\n\tc\r\n",
+}
+
+
+@pytest.mark.parametrize("target", [b"/", b"*", b"/%", b"/%00%ff//../..", b"http://other.example/", b"x", b"\xff"])
+@pytest.mark.parametrize("kind", ODD)
+def test_odd(web: WebServer, kind: str, target: bytes) -> None:
+    """Odd headers and targets are no reason for more than a 404 or a 400."""
+    for port in ("https", "http"):
+        with dialer(web, port)() as http:
+            answer = http.ask(b"POST " + target, ODD[kind] + b"Content-Length: 3\r\n", b"a=\xff")
+            assert answer.status in (400, 404, 405, nothing(http))
+
+
+@pytest.mark.parametrize("head", [b"Content-Length: 65537\r\n", b"Content-Length: 99999999999999999999\r\n"])
+@pytest.mark.parametrize("expect", [b"", b"Expect: 100-continue\r\n"])
+def test_body_too_long(dial: Dial, head: bytes, expect: bytes) -> None:
+    """It is refused before it comes; who sends it all the same gets to read that."""
+    with dial() as http:
+        answer = http.ask(b"POST /", head + expect)
+        assert (answer.status, answer.headers["connection"]) == (413, "close")
+        assert http.rest() == b""
+    with dial() as http:
+        assert http.ask(b"POST /", head, bytes(LARGEST_BODY + 1)).status == 413
+    with dial() as http:
+        http.send(b"POST / HTTP/1.1\r\n" + head + b"\r\n")
+        for _ in range(20):
+            http.send(bytes(LARGEST_BODY))
+        assert http.response().status == 413
+
+
+def test_chunks_are_refused(dial: Dial) -> None:
+    """A body of unknown length is too long."""
+    with dial() as http:
+        assert http.ask(b"POST /", b"Transfer-Encoding: chunked\r\n", b"5\r\nhello\r\n0\r\n\r\n").status == 413
+
+
+def test_continue(dial: Dial) -> None:
+    """A body that is short enough is asked for."""
+    with dial() as http:
+        assert http.ask(b"POST /", b"Expect: 100-continue\r\nContent-Length: 5\r\n").status == 100
+        http.send(b"hello")
+        assert http.response().status == nothing(http)
+
+
+SLOW = {
+    "nothing": b"",
+    "half a line": b"GET / HT",
+    "half a head": GET[:-2],
+    "half a body": b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhell",
+    "half a second request": GET + GET[:-2],
+}
+
+
+@pytest.mark.parametrize("kind", SLOW)
+def test_slow_requests(dial_hasty: Dial, kind: str) -> None:
+    """A request has a second, however it is spread over that."""
+    with dial_hasty() as http:
+        http.send(SLOW[kind])
+        if kind == "half a second request":
+            assert http.response().status == nothing(http)
+        http.wait_closed()
+
+
+def test_bytes_do_not_extend_the_time(dial_hasty: Dial) -> None:
+    """Now and then a byte of a head is not enough."""
+    with dial_hasty() as http:
+        http.socket.settimeout(0.2)
+        for _ in range(25):
+            try:
+                http.send(b"G")
+                if not http.socket.recv(1):
+                    return
+            except TimeoutError:
+                continue
+            except OSError:
+                return
+        pytest.fail("still open")
+
+
+def test_idle_connection_ends_in_order(hasty: WebServer) -> None:
+    """Between requests it is closed without a reset, which would reach a request on its way."""
+    for port in ("https", "http"):
+        with dialer(hasty, port)() as http:
+            assert http.ask(b"GET /").status == nothing(http)
+            assert http.rest() == b""
+
+
+def test_slow_handshake(hasty: WebServer) -> None:
+    """TLS is a part of the time for a request."""
+    with Http.plain(hasty.https) as http:
+        http.send(b"\x16\x03\x01")
+        http.wait_closed()
+
+
+def test_http_on_the_port_for_tls(web: WebServer) -> None:
+    """It ends at once and quietly."""
+    with Http.plain(web.https) as http:
+        http.send(GET)
+        http.wait_closed()
+
+
+def test_tls_on_the_port_for_http(hasty: WebServer) -> None:
+    """It ends quietly, as whatever else is no request."""
+    plain = connected_socket(("127.0.0.1", hasty.http), (unique_source(), 0))
+    plain.settimeout(10)
+    context = ssl.create_default_context()
+    with plain, pytest.raises((ssl.SSLError, ConnectionError)):
+        context.wrap_socket(plain, server_hostname=DOMAIN)
+
+
+def few(web: WebServer, source: str) -> bool:
+    """Whether a client may have the three connections that one is allowed, and no fourth."""
+    with contextlib.ExitStack() as stack:
+        opened = [stack.enter_context(Http.plain(web.http, source)) for _ in range(4)]
+        try:
+            if [http.ask(b"GET /").status for http in opened[:3]] != [308] * 3:
+                return False
+        except ConnectionError:
+            return False
+        with pytest.raises(ConnectionError):
+            opened[3].ask(b"GET /")
+        return True
+
+
+def test_limit_of_an_address(web: WebServer) -> None:
+    """Three connections, not four, of which those count that speak HTTP; each that ends makes room."""
+    source = unique_source()
+    for _ in range(3):
+        wait_until(lambda: few(web, source), 15, "room after answers")
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(Http.secure(web.https, source)).send(b"GET / HT")
+        with Http.plain(web.http, source) as http, pytest.raises(ConnectionError):
+            http.ask(b"GET /")
+    wait_until(lambda: few(web, source), 15, "room after requests that were given up")
+    with contextlib.ExitStack() as stack:
+        for _ in range(3):
+            http = stack.enter_context(Http.secure(web.https, source))
+            http.send(b"nonsense\r\n\r\n")
+            http.head()
+    wait_until(lambda: few(web, source), 15, "room after nonsense")
+    assert web.wss.web is not None
+    with contextlib.ExitStack() as stack:
+        for _ in range(4):
+            stack.enter_context(dial_web(web.wss.web, "127.0.0.1", "/ws/id", (source, 0)))
+        wait_until(lambda: few(web, source), 15, "room beside WebSockets")
+    wait_until(lambda: few(web, source), 15, "room after WebSockets")
+
+
+def test_room_after_slow_requests(hasty: WebServer) -> None:
+    """Who was too slow is forgotten."""
+    source = unique_source()
+    with contextlib.ExitStack() as stack:
+        for port in (hasty.https, hasty.http, hasty.http):
+            http = stack.enter_context(Http.plain(port, source))
+            http.send(b"\x16\x03")
+            http.wait_closed()
+        wait_until(lambda: few(hasty, source), 15, "room")
+
+
+def test_limit_in_all(web: WebServer) -> None:
+    """So many of all addresses on both ports, not one more; then there is room again."""
+    with contextlib.ExitStack() as stack:
+        for number in range(IN_ALL):
+            http = stack.enter_context(Http.secure(web.https) if number % 2 else Http.plain(web.http))
+            assert http.ask(b"GET /").status == nothing(http)
+        last = stack.enter_context(Http.plain(web.http))
+        with contextlib.suppress(ConnectionError):
+            assert last.receive(1) == b""
+    wait_until(lambda: few(web, unique_source()), 15, "room")
+
+
+def test_a_websocket_that_is_refused(start_server: StartServer, tmp_path: Path) -> None:
+    """When its server has no room the client is told, and later there is room again."""
+    limits = ("--max-connections-per-address", "1", "--max-web-connections-per-address", "2")
+    web, source = start_web(start_server, tmp_path, *limits), unique_source()
+    assert web.wss.web is not None
+    with dial_web(web.wss.web, "127.0.0.1", "/ws/id", (source, 0)):
+        for _ in range(5):
+            with Http.secure(web.https, source) as http:
+                http.send(UPGRADE)
+                assert http.response().status == 503
+                assert http.rest() == b""
+
+    def again() -> bool:
+        with Http.secure(web.https, source) as http:
+            http.send(UPGRADE)
+            return http.head().status == 101
+
+    wait_until(again, 15, "room for a WebSocket")
+
+
+def test_answers_that_nobody_takes(dial: Dial, web: WebServer) -> None:
+    """A client that only asks, and reads no answer, is not read from for long."""
+    secure = isinstance((first := dial()).socket, ssl.SSLSocket)
+    first.close()
+    address = ("127.0.0.1", web.https if secure else web.http)
+    made = bound_socket(socket.SOCK_STREAM, address, (unique_source(), 0))
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        made.setsockopt(socket.SOL_SOCKET, option, 8192)
+    made.connect(address)
+    if secure:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        made = context.wrap_socket(made, server_hostname=DOMAIN)
+    sent = 0
+    with made:
+        made.settimeout(1)
+        with contextlib.suppress(TimeoutError):
+            while sent < 4_000_000:
+                sent += made.send(GET * 100)
+    assert sent < 4_000_000
+
+
+def descriptors(web: WebServer) -> int:
+    """How many the server has open."""
+    assert web.process.process is not None
+    return len(list(Path(f"/proc/{web.process.process.pid}/fd").iterdir()))
+
+
+def test_connections_left_open_by_the_client(web: WebServer) -> None:
+    """After the last answer the server does not wait for the client to close for long."""
+    closing = GET.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+    ends = [
+        closing,
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"nonsense\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999\r\n\r\n",
+    ]
+    before = descriptors(web)
+    with contextlib.ExitStack() as stack:
+        for port in ("https", "http"):
+            for request_head in ends:
+                http = stack.enter_context(dialer(web, port)())
+                http.send(request_head)
+                http.head()
+        wait_until(lambda: descriptors(web) <= before, 20, "the server's end of each")

@@ -1,0 +1,224 @@
+"""Certificates whose files change: good ones are taken, broken ones change nothing and are told once."""
+
+from __future__ import annotations
+
+import base64
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from OpenSSL import SSL
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
+
+from rendezvous.config_values import ConfigError
+from rendezvous.tls import Certificates, Pair
+from tests.integration.certificates import Authority, Issued, pem_of
+
+NAME, OTHER = "rd.example.org", "other.example.org"
+TRUST = Authority()
+
+
+@implementer(ILogObserver)
+class Server:
+    """Certificates in files of the test's own, looked at by a clock, and what was logged."""
+
+    def __init__(self, folder: Path) -> None:
+        self.several = folder / "several"
+        self.pair = Pair(folder / "fullchain.pem", folder / "privkey.pem")
+        self.issued = TRUST.issue(NAME).write(*self.pair)
+        self.other = TRUST.issue(OTHER).write(self.several / "a.crt", self.several / "a.key")
+        self.clock = Clock()
+        self.log: list[str] = []
+        self.certificates = Certificates(self.pair, self.several, self.clock)
+        self.certificates.startService()
+
+    def __call__(self, event: LogEvent) -> None:
+        """Remember a line of the log."""
+        if event["log_namespace"].startswith("rendezvous.tls"):
+            self.log.append(formatEvent(event))
+
+    def looked(self) -> list[str]:
+        """What was logged while the server looked twice."""
+        self.log.clear()
+        for _ in range(2):
+            self.clock.advance(Certificates.interval)
+        return self.log
+
+    def serial(self, name: str = NAME) -> int:
+        """Of the certificate that a client is shown who asks for a name."""
+        client, server = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None), self._connection()
+        client.set_connect_state()
+        client.set_tlsext_host_name(name.encode("ascii"))
+        for _ in range(3):
+            for one, other in ((client, server), (server, client)):
+                handshake(one)
+                pass_on(one, other)
+        shown = client.get_peer_certificate()
+        assert shown is not None
+        return shown.get_serial_number()
+
+    def _connection(self) -> SSL.Connection:
+        connection = self.certificates.serverConnectionForTLS(None)
+        connection.set_accept_state()
+        return connection
+
+
+def handshake(connection: SSL.Connection) -> None:
+    """Go on as far as what has come allows."""
+    try:
+        connection.do_handshake()
+    except SSL.WantReadError:
+        return
+
+
+def pass_on(one: SSL.Connection, other: SSL.Connection) -> None:
+    """Bring what `one` has to say to `other`."""
+    try:
+        other.bio_write(one.bio_read(1 << 16))
+    except SSL.WantReadError:
+        return
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server that looks at its files; what it logs is kept."""
+    made = Server(tmp_path)
+    globalLogPublisher.addObserver(made)
+    try:
+        yield made
+    finally:
+        globalLogPublisher.removeObserver(made)
+        made.certificates.stopService()
+
+
+def encrypted(issued: Issued) -> bytes:
+    """The private key with a password."""
+    key = serialization.load_pem_private_key(issued.private_key, None)
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+
+
+def folder_for_a_file(file: Path) -> None:
+    """A folder where a file was."""
+    file.unlink()
+    file.mkdir()
+
+
+def of_unknown_kind() -> bytes:
+    """A well-formed private key for an algorithm that nobody knows."""
+    key = bytes.fromhex("300d020100300506032a0304040178")
+    return b"-----BEGIN PRIVATE KEY-----\n" + base64.b64encode(key) + b"\n-----END PRIVATE KEY-----\n"
+
+
+def weak(server: Server) -> None:
+    """A key too small for today."""
+    TRUST.issue(NAME, key=rsa.generate_private_key(65537, 1024)).write(*server.pair)
+
+
+def half_written_folder(server: Server) -> None:
+    """A new folder that has a certificate and no key yet."""
+    TRUST.issue("new.example").write(server.several / "new" / "fullchain.pem", server.several / "unused")
+
+
+BROKEN: dict[str, Callable[[Server], object]] = {
+    "garbage": lambda server: server.pair.certificate.write_bytes(b"garbage\n"),
+    "empty": lambda server: server.pair.certificate.write_bytes(b""),
+    "cut off": lambda server: server.pair.certificate.write_bytes(server.issued.certificate[:300]),
+    "key of another": lambda server: server.pair.private_key.write_bytes(server.other.private_key),
+    "certificate of another": lambda server: server.pair.certificate.write_bytes(server.other.certificate),
+    "no certificate": lambda server: server.pair.certificate.unlink(),
+    "no key": lambda server: server.pair.private_key.unlink(),
+    "a folder": lambda server: folder_for_a_file(server.pair.private_key),
+    "password": lambda server: server.pair.private_key.write_bytes(encrypted(server.issued)),
+    "DSA": lambda server: server.pair.private_key.write_bytes(pem_of(dsa.generate_private_key(1024))),
+    "unknown kind": lambda server: server.pair.private_key.write_bytes(of_unknown_kind()),
+    "swapped": lambda server: server.issued.write(server.pair.private_key, server.pair.certificate),
+    "weak": weak,
+    "no folder": lambda server: shutil.rmtree(server.several),
+    "half a folder": half_written_folder,
+}
+
+
+def make_good(server: Server) -> tuple[Issued, Issued]:
+    """New certificates in good files."""
+    shutil.rmtree(server.several, ignore_errors=True)
+    if server.pair.private_key.is_dir():
+        server.pair.private_key.rmdir()
+    new = TRUST.issue(NAME).write(*server.pair)
+    return new, TRUST.issue(OTHER).write(server.several / "b.pem", server.several / "b.key")
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_broken_files_change_nothing(server: Server, kind: str) -> None:
+    """The old certificates stay, one line says why; good files are taken again."""
+    BROKEN[kind](server)
+    lines = server.looked()
+    assert len(lines) == 1, lines
+    assert lines[0].startswith("the certificates stay as they were: certificate")
+    assert str(server.pair.certificate.parent) in lines[0]
+    assert (server.serial(), server.serial(OTHER)) == (server.issued.serial, server.other.serial)
+    new, other = make_good(server)
+    assert server.looked() == ["certificates were read again: 2 names"]
+    assert (server.serial(), server.serial(OTHER)) == (new.serial, other.serial)
+
+
+@pytest.mark.parametrize("kind", [kind for kind in BROKEN if kind not in ("no folder", "half a folder")])
+def test_broken_files_at_start(server: Server, kind: str) -> None:
+    """They are one sentence that names the file."""
+    BROKEN[kind](server)
+    with pytest.raises(ConfigError) as refused:
+        Certificates(server.pair, server.several, server.clock)
+    assert str(server.pair.certificate.parent) in str(refused.value)
+
+
+def test_empty_folder(server: Server, tmp_path: Path) -> None:
+    """Without any certificate there is no start."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(ConfigError, match=r"no certificate in .*/empty'"):
+        Certificates(None, tmp_path / "empty", server.clock)
+
+
+def test_nothing_is_read_while_nothing_changes(server: Server) -> None:
+    """Looking leaves no trace."""
+    assert server.looked() == []
+
+
+def test_another_right_to_read_is_a_change(server: Server) -> None:
+    """Files that were not to be read may be now, with the content that they had."""
+    server.pair.private_key.chmod(0o600)
+    assert server.looked() == ["certificates were read again: 2 names"]
+
+
+def test_half_a_renewal(server: Server) -> None:
+    """Certificate and key are written one after the other, with a look in between."""
+    new = TRUST.issue(NAME)
+    server.pair.certificate.write_bytes(new.certificate)
+    assert len(server.looked()) == 1
+    assert server.serial() == server.issued.serial
+    server.pair.private_key.write_bytes(new.private_key)
+    assert server.looked() == ["certificates were read again: 2 names"]
+    assert server.serial() == new.serial
+
+
+def test_one_file_for_both(tmp_path: Path) -> None:
+    """Certificate and key may be in one file, in any order."""
+    issued = TRUST.issue(NAME, key=ec.generate_private_key(ec.SECP384R1()))
+    file = tmp_path / "both.pem"
+    file.write_bytes(issued.private_key + issued.certificate)
+    Certificates(Pair(file, file), None, Clock())
+
+
+def test_another_kind_of_key(server: Server) -> None:
+    """Ed25519 does as well."""
+    key = ed25519.Ed25519PrivateKey.generate()
+    new = TRUST.issue(NAME, key=key).write(*server.pair)
+    assert server.looked() == ["certificates were read again: 2 names"]
+    assert server.serial() == new.serial
