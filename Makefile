@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
 
-.PHONY: run test lint format proto bench clean
+.PHONY: reliability run test network lint format proto bench clean
 
 ## make run: serve on the standard ports, with keys and database in ./data
 run: $(VENV)/.run
@@ -13,7 +13,17 @@ run: $(VENV)/.run
 
 ## make test: all tests; ARGS are pytest's
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 2 $(ARGS)
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+
+## make network: the whole network laboratory, as root; ARGS are pytest's
+network: $(VENV)/.dev
+	RENDEZVOUS_NETWORK=all $(BIN)/pytest tests/network $(ARGS)
+
+## make reliability: all tests, and what they saw into docs/reliability.md; ARGS are pytest's
+reliability: $(VENV)/.dev
+	rm -f evidence.jsonl
+	RENDEZVOUS_EVIDENCE=$(CURDIR)/evidence.jsonl $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m tests.reliability evidence.jsonl
 
 ## make lint: style and types
 lint: $(VENV)/.dev

@@ -16,12 +16,20 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from bench.chart import chart
 from bench.lab import Lab, scratch
 from bench.network import Network, network
+from bench.plan import QUICK, Plan
 from bench.programs import BenchError, compiled
 from bench.results import Result, measure
-from bench.rows import FULL, QUICK, Plan, Row, rows
-from bench.table import chart, table
+from bench.row import Row
+from bench.rows import rows
+from bench.table import table
+
+LONGEST_FLAT = 1000.0
+"""Seconds; a load has to end by itself."""
+BUSY = 0.95
+"""The part of the time from which a load is said to be busy all the time."""
 
 
 def options(names: Sequence[str]) -> argparse.Namespace:
@@ -36,8 +44,21 @@ def options(names: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--runs", type=int, choices=range(1, 100), metavar="N", help="how often; the median counts")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument("--plot", type=Path, metavar="FILE", help="write a chart of the ratios there, as SVG")
+    parser.add_argument("--read", type=Path, metavar="FILE", help="measure nothing; plot what --json has written")
+    parser.add_argument("--flat", type=seconds, metavar="SECONDS", help="how long each flat row's load runs")
     parser.add_argument("--loopback", action="store_true", help="use no network namespaces")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    if arguments.read is not None and arguments.plot is None:
+        parser.error("--read takes --plot as well")
+    return arguments
+
+
+def seconds(text: str) -> float:
+    """A time on the command line. Raises ValueError."""
+    value = float(text)
+    if not 0 < value <= LONGEST_FLAT:
+        raise ValueError(text)
+    return value
 
 
 def chosen(found: Sequence[Row], only: Sequence[str] | None, full: bool) -> list[Row]:
@@ -82,23 +103,41 @@ def report(results: Sequence[Result], where: Network, plan: Plan, arguments: arg
     print(
         f"{about['processor']}, Linux {about['kernel']}, Python {about['python']}; {where.kind}; runs: {plan.runs}."
     )
-    notes = list(where.notes)
+    notes = [*where.notes, *busy_loads(results)]
     if arguments.quick:
         notes.append("A quick run shows that everything works; its figures mean nothing.")
     for note in notes:
         print(note)
+    everything = {
+        "machine": about,
+        "network": where.kind,
+        "notes": notes,
+        "quick": arguments.quick,
+        "runs": plan.runs,
+        "rows": [result.as_dict() for result in results],
+    }
     if arguments.json is not None:
-        everything = {
-            "machine": about,
-            "network": where.kind,
-            "notes": notes,
-            "quick": arguments.quick,
-            "runs": plan.runs,
-            "rows": [result.as_dict() for result in results],
-        }
         arguments.json.write_text(json.dumps(everything, indent=2) + "\n", "utf-8")
     if arguments.plot is not None:
-        arguments.plot.write_text(chart(results), "utf-8")
+        arguments.plot.write_text(chart(everything), "utf-8")
+
+
+def busy_loads(results: Sequence[Result]) -> list[str]:
+    """A note on the rows in which the load had no time left, so that the server has waited for it."""
+    found = [
+        result.row.name
+        for result in results
+        if any(sample.told.get("busy", 0) > BUSY for sample in (*result.server, *result.limit))
+    ]
+    return [f"The load was busy all the time in {', '.join(found)}."] if found else []
+
+
+def plot(written: Path, target: Path) -> None:
+    """Draw what an earlier run has written."""
+    try:
+        target.write_text(chart(json.loads(written.read_text("utf-8"))), "utf-8")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        sys.exit(f"{written} can't be plotted: {error!r}.")
 
 
 def terminated(number: int, frame: FrameType | None) -> None:
@@ -108,9 +147,12 @@ def terminated(number: int, frame: FrameType | None) -> None:
 
 def main() -> None:
     """Exit code 0 when nothing was lost, 1 otherwise."""
-    arguments = options([row.name for row in rows(FULL)])
-    plan = QUICK if arguments.quick else FULL if arguments.full else Plan()
-    plan = replace(plan, runs=arguments.runs or plan.runs)
+    arguments = options([row.name for row in rows(Plan())])
+    plan = QUICK if arguments.quick else Plan()
+    plan = replace(plan, runs=arguments.runs or plan.runs, flat=arguments.flat or plan.flat)
+    if arguments.read is not None:
+        plot(arguments.read, arguments.plot)
+        return
     signal.signal(signal.SIGTERM, terminated)
     try:
         with network(arguments.loopback) as where:

@@ -18,12 +18,12 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from nacl.public import Box, PrivateKey, PublicKey
 from nacl.secret import SecretBox
 from nacl.utils import random as random_bytes
 
+from bench.usage import Usage
 from rendezvous.wire import rendezvous_pb2 as pb
 
 IDS_PER_ADDRESS = 10
@@ -233,23 +233,6 @@ class WebSocketPeer(Peer):
         return opcode, payload
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a process has used."""
-
-    resident: int
-    cpu: float
-
-    @classmethod
-    def of(cls, pid: int) -> Usage:
-        """Bytes in memory now, and seconds of CPU time since the process began."""
-        folder = Path("/proc", str(pid))
-        pages = int((folder / "statm").read_text().split()[1])
-        after_name = (folder / "stat").read_text().rpartition(")")[2].split()
-        ticks = int(after_name[11]) + int(after_name[12])
-        return cls(pages * resource.getpagesize(), ticks / os.sysconf("SC_CLK_TCK"))
-
-
 async def connect_all(options: argparse.Namespace, counts: Counts) -> list[Peer]:
     """Open and register every connection, some at a time."""
     kind: type[Peer] = WebSocketPeer if options.transport == "websocket" else TcpPeer
@@ -294,8 +277,8 @@ async def measure(options: argparse.Namespace) -> dict[str, object]:
         "connect_seconds": round(connected - begin, 1),
         "connect_cpu_ms_each": round((start.cpu - empty.cpu) * 1000 / len(peers), 3),
         "resident_bytes_each": round((end.resident - empty.resident) / len(peers)),
-        "resident_mib_empty": round(empty.resident / 2**20, 1),
-        "resident_mib_idle": round(end.resident / 2**20, 1),
+        "resident_mib_empty": round(empty.resident_mib, 1),
+        "resident_mib_idle": round(end.resident_mib, 1),
         "cpu_ms_each_a_minute": round(cpu * 1000 / len(peers) * 60 / options.seconds, 4),
         "cpu_percent": round(cpu * 100 / options.seconds, 2),
         "heartbeats": counts.heartbeats,

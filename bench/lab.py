@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import resource
 import shutil
 import signal
 import socket
@@ -20,6 +19,8 @@ from typing import Any
 
 from bench.network import Network, Place
 from bench.programs import BINARIES, BenchError, Programs
+from bench.usage import Usage
+from rendezvous.self_signed import self_signed
 
 SERVER_PORT, LIMIT_PORT = 21116, 31116
 START_TIMEOUT, STOP_TIMEOUT, LOAD_TIMEOUT = 120.0, 60.0, 1200.0
@@ -27,6 +28,8 @@ READY = re.compile(r"\bready\b", re.IGNORECASE)
 UNLIMITED = {"SINGLE_BANDWIDTH": "100000", "TOTAL_BANDWIDTH": "100000"}
 OTHERS_NICE = 19
 ROOT = Path(__file__).parents[1]
+COPYING = (sys.executable, "-c", "import os; del os.splice; from twisted.scripts.twistd import run; run()")
+"""twistd on a system that can't splice."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +43,7 @@ class Target:
     @property
     def resident_mib(self) -> float:
         """Memory that it holds."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * resource.getpagesize() / 2**20
+        return Usage.of(self.pid).resident_mib
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,24 @@ class Lab:
         return made
 
     @contextmanager
-    def server(self, part: str = "hbbs", data: Path | None = None) -> Iterator[Target]:
-        """A server that is ready; `part` is empty for both servers in one process."""
+    def server(
+        self, part: str = "hbbs", data: Path | None = None, *, copying: bool = False, tls: bool = False
+    ) -> Iterator[Target]:
+        """A server that is ready; `part` is empty for both servers in one process.
+
+        One that is `copying` can't splice; with `tls` it has a certificate of its own.
+        """
         folder = data or self.data()
         port = self._free_port(SERVER_PORT)
         relay_port = port + 1
-        command = [*twistd(), "-n", "--pidfile=", "rendezvous", *([part] if part else [])]
+        command = [*(COPYING if copying else twistd()), "-n", "--pidfile=", "rendezvous", *([part] if part else [])]
         command += ["--data", str(folder), "--port", str(relay_port if part == "hbbr" else port)]
         command += ["--consoles", "no", "--key", ""]
+        if tls:
+            pair = self_signed([self.network.host], days=1)
+            for name, content in zip(("certificate", "private-key"), pair, strict=True):
+                (folder / f"{name}.pem").write_bytes(content)
+                command += [f"--{name}", f"{name}.pem"]
         with self._ready(command, folder, UNLIMITED) as pid:
             yield Target(pid, port, relay_port)
 
@@ -142,9 +154,9 @@ class Lab:
             if process.stdout is not None:
                 process.stdout.close()
 
-    def run(self, arguments: Sequence[str]) -> dict[str, Any]:
-        """Run a module of the benchmark where the server would be."""
-        return self._result([sys.executable, "-m", *arguments], self.network.server)
+    def run(self, place: Place, module: str, *arguments: object) -> dict[str, Any]:
+        """Run a module of the benchmark where the server would be, or where the load is."""
+        return self._result([sys.executable, "-m", module, *map(str, arguments)], place)
 
     @staticmethod
     def _result(command: Sequence[str], place: Place) -> dict[str, Any]:

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -198,6 +199,7 @@ int main(int argc, char **argv) {
     fprintf(stderr, "usage: limit PORT\n");
     return 2;
   }
+  signal(SIGPIPE, SIG_IGN);  // splice to a socket that is gone
   int port = atoi(argv[1]);
   ep = epoll_create1(0);
   make(open_port(SOCK_DGRAM, port), UDP);

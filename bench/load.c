@@ -62,17 +62,10 @@ static double warm_up(void) { return seconds < 2 ? seconds / 2 : 1; }
 // ---- what the server spends: CPU seconds (user and system) and resident memory, children included ----
 
 static double cpu_of(int p) {
-  char name[64], text[2048];
-  snprintf(name, sizeof name, "/proc/%d/stat", p);
-  FILE *f = fopen(name, "r");
-  if (!f) return 0;
-  size_t n = fread(text, 1, sizeof text - 1, f);
-  text[n] = 0;
-  fclose(f);
-  unsigned long user = 0, kernel = 0;
-  char *rest = strrchr(text, ')');
-  if (rest) sscanf(rest + 2, "%*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel);
-  return (double)(user + kernel) / sysconf(_SC_CLK_TCK);
+  clockid_t clock;
+  struct timespec t;
+  if (clock_getcpuclockid(p, &clock) || clock_gettime(clock, &t)) return 0;
+  return t.tv_sec + t.tv_nsec / 1e9;
 }
 
 static double resident_of(int p) {
@@ -377,7 +370,7 @@ static int load_pass(const char *name, buffer (*request)(int), int expected) {
   double cpu = of_server(cpu_of);
   passed p = pass(request, expected, NET_PEERS);
   cpu = of_server(cpu_of) - cpu;
-  printf("{\"load\":\"%s\",\"peers\":%d,\"seconds\":%.3f,\"per_s\":%.0f,\"cpu_s\":%.2f,\"per_cpu_s\":%.0f,"
+  printf("{\"load\":\"%s\",\"peers\":%d,\"seconds\":%.3f,\"per_s\":%.0f,\"cpu_s\":%.3f,\"per_cpu_s\":%.0f,"
          "\"lost\":%d,\"asked_pk\":%d,\"resent\":%d,\"worst_s\":%.3f,\"rss_mib\":%.1f}\n",
          name, peers, p.took, peers / p.took, cpu, each(peers, cpu), p.lost, p.asked_pk, p.resent, p.worst,
          of_server(resident_of));
@@ -398,10 +391,6 @@ static int load_reg(void) {
       base = got;
       cpu = of_server(cpu_of);
     }
-    if (out && t - last > 2) {
-      lost += out;
-      out = 0;
-    }
     while (window - out >= BATCH) {
       while (q->n < BATCH) {
         buffer m = register_peer(current);
@@ -416,7 +405,12 @@ static int load_reg(void) {
     int n = pull(r, fd);
     got += n;
     out = out > n ? out - n : 0;
-    if (n) last = now();
+    if (n) {
+      last = now();
+    } else if (out && t - last > 2) {
+      lost += out;
+      out = 0;
+    }
     for (int k = 0; k < n; k++) {
       uint8_t *b = r->b[k].b;
       if (r->m[k].msg_len >= 4 && b[0] == 0x3a && b[1] >= 2 && b[2] == 0x10 && b[3]) asked_pk++;
@@ -424,9 +418,9 @@ static int load_reg(void) {
   }
   double took = now() - begun, count = got - base;
   cpu = of_server(cpu_of) - cpu;
-  printf("{\"load\":\"reg\",\"peers\":%d,\"per_s\":%.0f,\"cpu_s\":%.2f,\"per_cpu_s\":%.0f,\"lost\":%lu,"
-         "\"asked_pk\":%lu,\"rss_mib\":%.1f}\n",
-         peers, count / took, cpu, each(count, cpu), lost, asked_pk, of_server(resident_of));
+  printf("{\"load\":\"reg\",\"peers\":%d,\"per_s\":%.0f,\"cpu_s\":%.3f,\"per_cpu_s\":%.0f,\"answers\":%lu,"
+         "\"lost\":%lu,\"asked_pk\":%lu,\"rss_mib\":%.1f}\n",
+         peers, count / took, cpu, each(count, cpu), got, lost, asked_pk, of_server(resident_of));
   return lost || asked_pk;
 }
 
@@ -755,7 +749,7 @@ static int load_short(const char *name) {
   }
   double took = now() - begun, count = ok - base;
   cpu = of_server(cpu_of) - cpu;
-  printf("{\"load\":\"%s\",\"per_s\":%.0f,\"cpu_s\":%.2f,\"per_cpu_s\":%.0f,\"lost\":%lu,", name, count / took, cpu,
+  printf("{\"load\":\"%s\",\"per_s\":%.0f,\"cpu_s\":%.3f,\"per_cpu_s\":%.0f,\"lost\":%lu,", name, count / took, cpu,
          each(count, cpu), lost);
   print_latencies(&l);
   printf(",\"rss_mib\":%.1f}\n", of_server(resident_of));
@@ -835,7 +829,7 @@ static int load_relay(void) {
   }
   double took = now() - start;
   cpu = of_server(cpu_of) - cpu;
-  printf("{\"load\":\"relay\",\"pairs\":%d,\"gb\":%.3f,\"seconds\":%.3f,\"mb_per_s\":%.0f,\"cpu_s\":%.2f,"
+  printf("{\"load\":\"relay\",\"pairs\":%d,\"gb\":%.3f,\"seconds\":%.3f,\"mb_per_s\":%.0f,\"cpu_s\":%.3f,"
          "\"gb_per_cpu_s\":%.3f,\"lost\":%d,\"rss_mib\":%.1f}\n",
          peers, total / 1e9, took, total / 1e6 / took, cpu, each(total / 1e9, cpu), cut + left,
          of_server(resident_of));

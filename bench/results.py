@@ -7,7 +7,8 @@ from statistics import median
 from typing import Any
 
 from bench.lab import Lab
-from bench.rows import Aim, Plan, Row, Sample
+from bench.plan import Plan
+from bench.row import Aim, Row, Sample
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,7 @@ class Result:
     @property
     def limit_figure(self) -> float | None:
         """The limit's median."""
-        return self._median(self.limit) if self.limit else None
+        return self._median(self.limit) if self.limit and self.row.compared else None
 
     def _median(self, samples: list[Sample]) -> float:
         return median(float(sample.told[self.row.key]) for sample in samples)

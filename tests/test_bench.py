@@ -11,17 +11,21 @@ from typing import Any
 
 import pytest
 
+from bench.__main__ import busy_loads
+from bench.chart import COLORS, WIDTH, aimed, chart
+from bench.memory import memory_aim
 from bench.peers import fill, rows
+from bench.plan import QUICK, Plan
 from bench.programs import compiler
 from bench.results import Result
-from bench.rows import FULL, QUICK, Aim, Row, Sample, memory_aim
+from bench.row import Aim, Row, Sample
 from bench.rows import rows as table_rows
-from bench.table import HEAD, chart, number, table
+from bench.table import HEAD, number, table
 from rendezvous.peers.store import prepare
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "performance.md"
-TIMEOUT = 240
+TIMEOUT = 600
 
 
 def result(server: list[float], limit: list[float], **row: Any) -> Result:
@@ -81,8 +85,8 @@ def test_numbers(value: float | None, text: str) -> None:
     assert number(value) == text
 
 
-def test_table_and_chart() -> None:
-    """The columns are aligned, nothing is judged unless wanted, and the chart is well-formed."""
+def test_table() -> None:
+    """The columns are aligned, and nothing is judged unless wanted."""
     measured = [result([2.0], [4.0], bar=Aim(0.5), goal=Aim(0.6)), result([2.0], [], less_is_better=True)]
     judged, only_tried = (table(measured, judged=judged).splitlines() for judged in (True, False))
     assert len({len(line) for line in judged}) == 1
@@ -90,14 +94,101 @@ def test_table_and_chart() -> None:
     met = HEAD.index("met") + 1
     assert judged[2].split("|")[met].strip() == "bar"
     assert only_tried[2].split("|")[met].strip() == ""
-    svg = xml.etree.ElementTree.fromstring(chart(measured))
-    texts = [element.text for element in svg.iter() if element.tag.endswith("text")]
-    assert texts[1:] == ["a < b", "0.50"]
+
+
+def written(*results: Result, quick: bool = False) -> dict[str, Any]:
+    """What --json writes, with these results."""
+    about = {"processor": "p", "processors": 2, "kernel": "k", "python": "3"}
+    rows = [result.as_dict() for result in results]
+    return {"machine": about, "network": "veth", "notes": [], "quick": quick, "runs": 1, "rows": rows}
+
+
+def drawn(svg: str, tag: str) -> list[xml.etree.ElementTree.Element]:
+    """The elements of one kind in a chart."""
+    return [element for element in xml.etree.ElementTree.fromstring(svg).iter() if element.tag.endswith(f"}}{tag}")]
+
+
+def test_chart() -> None:
+    """Each row with a ratio has its bar, colored as it was judged, and marks for what it is to reach."""
+    more = result([2.0], [4.0], name="more", title="a < b", bar=Aim(0.5), goal=Aim(3.0, "figure"))
+    less = result([6.0], [4.0], name="less", title="less", less_is_better=True, bar=Aim(1.05))
+    without = result([6.0], [], name="without", title="without")
+    svg = chart(written(more, less, without))
+    texts = [element.text for element in drawn(svg, "text")]
+    assert [text for text in texts if text in ("a < b", "0.50", "less", "1.50", "without")] == [
+        *("a < b", "0.50"),
+        *("less", "1.50"),
+    ]
+    bars = [element for element in drawn(svg, "rect") if element.get("height") == "16.0"]
+    assert [element.get("fill") for element in bars] == [COLORS["bar"], COLORS["no"]]
+    assert aimed(more.as_dict(), "bar") == 0.5
+    assert aimed(more.as_dict(), "goal") == 0.75
+    assert aimed(less.as_dict(), "goal") is None
+    quick = [element.get("fill") for element in drawn(chart(written(more, less, quick=True)), "rect")]
+    assert quick == ["white", COLORS[""], COLORS[""]]
+
+
+def test_chart_keeps_long_bars_inside() -> None:
+    """A ratio far beyond the end of the panel is cut there and told in figures."""
+    svg = chart(written(result([100.0], [1.0], title="slow", less_is_better=True)))
+    (bar,) = [element for element in drawn(svg, "rect") if element.get("height") == "16.0"]
+    assert float(bar.get("x", "0")) + float(bar.get("width", "0")) <= WIDTH
+    assert "100.00" in [element.text for element in drawn(svg, "text")]
+
+
+def run_bench(*arguments: str | Path, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    """``python -m bench``, as it is called."""
+    return subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=ROOT,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+    )
+
+
+def test_plot_of_an_earlier_run(tmp_path: Path) -> None:
+    """--read plots what --json has written, and measures nothing."""
+    earlier, plot = tmp_path / "bench.json", tmp_path / "bench.svg"
+    everything = written(result([2.0], [4.0], title="earlier"))
+    earlier.write_text(json.dumps(everything), "utf-8")
+    done = run_bench("--read", earlier, "--plot", plot)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert plot.read_text("utf-8") == chart(everything)
+
+
+def test_what_can_not_be_plotted(tmp_path: Path) -> None:
+    """One sentence for a file that is none of ours, and for a plot without a name."""
+    other, plot = tmp_path / "other.json", tmp_path / "bench.svg"
+    other.write_text("[]", "utf-8")
+    done = run_bench("--read", other, "--plot", plot)
+    assert done.returncode == 1
+    assert "can't be plotted" in done.stderr
+    assert not plot.exists()
+    assert run_bench("--read", other).returncode == 2
+
+
+def test_figures_without_comparison() -> None:
+    """A figure that is not compared with the limit beside it has no ratio; losses of both count all the same."""
+    alone = result([2.0], [4.0], compared=False, bar=Aim(2.0, "figure"))
+    assert (alone.limit_figure, alone.ratio, alone.meets(alone.row.bar)) == (None, None, True)
+    alone.limit.append(Sample({"key": 4.0}, 1))
+    assert alone.meets(alone.row.bar) is False
+
+
+def test_busy_loads() -> None:
+    """Rows in which the server has waited for the load are named."""
+    free, busy = (result([1.0], [1.0], name=name) for name in ("free", "busy"))
+    free.server[0].told["busy"], busy.limit[0].told["busy"] = 0.5, 1.0
+    assert busy_loads([free]) == []
+    assert busy_loads([free, busy]) == ["The load was busy all the time in busy."]
 
 
 def test_rows_are_told_apart() -> None:
     """Each row has a name of its own, and a line in the document."""
-    names = [row.name for row in table_rows(FULL)]
+    names = [row.name for row in table_rows(Plan())]
     assert len(set(names)) == len(names)
     text = DOCUMENT.read_text("utf-8")
     assert [name for name in names if f"`{name}`" not in text] == []
@@ -130,28 +221,22 @@ def test_quick_run(tmp_path: Path) -> None:
         pytest.skip("there is no C compiler")
     target, plot = tmp_path / "bench.json", tmp_path / "bench.svg"
     before = set((ROOT / "bench" / "bin").glob("run-*"))
-    done = subprocess.run(
-        [sys.executable, "-m", "bench", "--quick", "--json", target, "--plot", plot],
-        cwd=ROOT,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=TIMEOUT,
-        check=False,
-    )
+    done = run_bench("--quick", "--json", target, "--plot", plot, timeout=TIMEOUT)
     assert done.returncode == 0, done.stdout + done.stderr
-    written = json.loads(target.read_text("utf-8"))
-    assert written["quick"] is True
-    assert written["runs"] == QUICK.runs
+    everything = json.loads(target.read_text("utf-8"))
+    assert everything["quick"] is True
+    assert everything["runs"] == QUICK.runs
     expected = [row for row in table_rows(QUICK) if not row.full_only]
-    assert [row["name"] for row in written["rows"]] == [row.name for row in expected]
-    for row in written["rows"]:
+    assert [row["name"] for row in everything["rows"]] == [row.name for row in expected]
+    assert plot.read_text("utf-8") == chart(everything)
+    for row in everything["rows"]:
         assert row["lost"] == 0, row
         assert row["figure"] > 0, row
         assert math.isfinite(row["figure"])
         assert row["limit"] is None or row["limit"] > 0, row
         assert len(row["server_samples"]) == 1
         assert row["title"] in done.stdout
-    assert sum(row["limit"] is not None for row in written["rows"]) > 10
-    xml.etree.ElementTree.parse(plot)
+    assert sum(row["limit"] is not None for row in everything["rows"]) > 10
+    (garbage,) = [row for row in everything["rows"] if row["name"] == "flat-garbage"]
+    assert garbage["server_samples"][0]["datagrams"] > 0
     assert set((ROOT / "bench" / "bin").glob("run-*")) <= before
