@@ -10,6 +10,7 @@ from rendezvous.hbbs.dispatch import IGNORED
 from rendezvous.hbbs.request import Transport
 from rendezvous.wire.messages import KINDS
 from rendezvous.wire.rendezvous_pb2 import RendezvousMessage
+from tests.network.document import documented, ways
 from tests.test_architecture import TABLES
 
 DOCUMENT = Path(__file__).parent.parent / "docs" / "protocol.md"
@@ -71,3 +72,8 @@ def test_ignored_messages_are_told_to_be() -> None:
     text = DOCUMENT.read_text("utf-8")
     told = set(re.findall(r"^\| \d+ \| `(\w+)` .*\| ignored", text, re.MULTILINE))
     assert told == IGNORED
+
+
+def test_ways_are_those_that_are_asserted() -> None:
+    """The ways from network to network are what the laboratory expects; python -m tests.network.document."""
+    assert documented() == ways()

@@ -37,6 +37,9 @@ class Answering(Controlled):
     def __init__(self, settings: Settings, nat_type: pb.NatType) -> None:
         behavior = Behavior(serve=self._prove, nat_type=nat_type)
         registration: Registration = "secured" if settings.over_tcp else "udp"
+        if settings.certificate:
+            registration = "websocket"
+        self._settings = settings
         super().__init__(settings.server(), registration=registration, behavior=behavior)
         self._v6 = (settings.v6_server, settings.port) if settings.v6_server else None
 
@@ -52,12 +55,15 @@ class Answering(Controlled):
             elif push.HasField("fetch_local_addr"):
                 fetch = push.fetch_local_addr
                 v6 = self._offer_v6(fetch.socket_addr_v6)
-                if ":" in self.server.host:
+                if ":" in self.server.host or self.registration == "websocket":
                     self._choose_relay(fetch.socket_addr, fetch.relay_server, v6)
                 else:
                     self._tell_local_address(fetch, v6)
             else:
                 self._punch(push.punch_hole)
+
+    def _needs_relay(self, punch: pb.PunchHole) -> bool:
+        return self.registration == "websocket" or super()._needs_relay(punch)
 
     def _punch(self, punch: pb.PunchHole) -> None:
         v6 = self._offer_v6(punch.socket_addr_v6)
@@ -111,7 +117,7 @@ class Answering(Controlled):
             version=self.behavior.version,
             socket_addr_v6=v6,
         )
-        with self._plain() as link:
+        with self._dial("websocket" if self.registration == "websocket" else "tcp") as link:
             link.send(pb.RendezvousMessage(relay_response=answer))
             link.wait_closed()
         self._serve_relay(name, relay_uuid)

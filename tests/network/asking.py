@@ -16,6 +16,7 @@ from tests.client.links import Link, PlainLink, connected_socket, family
 from tests.client.udp import UdpLink
 from tests.client.wire import Address, demangle, mangle
 from tests.network.answering import own_address, proof
+from tests.network.https import ControllingByHttps
 from tests.network.peer import Settings
 
 UDP_TEST_TIMEOUT = 2.0
@@ -52,6 +53,8 @@ class Asking:
         self._settings = settings
         self._nat_type = nat_type
         self._client = Controlling(settings.server(), scale=SCALE)
+        if settings.certificate:
+            self._client = ControllingByHttps(settings.server(), settings.certificate, SCALE)
 
     def reach(self, peer_id: str, **how: Any) -> Reached:
         """Try all ways at once, each proven with a token; the relay when none was open."""
@@ -121,7 +124,11 @@ class _Attempt:
                 v6 = stack.enter_context(UdpLink(server, (own_address(server), 0)))
             offer = mangle(v6.local) if v6 is not None else b""
             punched = self._asker(port).punch(
-                self._peer_id, nat_type=self._nat_type, udp_port=port, socket_addr_v6=offer
+                self._peer_id,
+                nat_type=self._nat_type,
+                udp_port=port,
+                socket_addr_v6=offer,
+                force_relay=bool(self._settings.certificate),
             )
             if not punched.pk:
                 raise ConnectionError("the server doesn't vouch for the peer's key")

@@ -25,7 +25,7 @@ from typing import Any, Self
 from tests.integration.server import ROOT, ServerProcess, environment
 from tests.network.wire import NETNS, Attachment, Quality
 
-PREFIX = "rdvlab"
+PREFIX = "netlab"
 PORT = 21116
 SERVER_NUMBER, FIRST_NUMBER = 1, 10
 START_TIMEOUT = 60.0
@@ -39,6 +39,18 @@ def run(*command: str, text: str = "", check: bool = True) -> str:
     return done.stdout
 
 
+def owner(pid: int) -> str:
+    """How the names of a process's namespaces begin: with its number and its start, as numbers are used again.
+
+    Empty when there is no such process.
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
+    return f"{PREFIX}-{pid}-{fields[19]}"
+
+
 @cache
 def unusable() -> str:
     """Why there can be no laboratory here; empty when there can."""
@@ -49,7 +61,7 @@ def unusable() -> str:
         return f"the network laboratory needs {', '.join(missing)}"
     if not Path("/dev/net/tun").exists():
         return "the network laboratory needs /dev/net/tun"
-    name = f"{PREFIX}-{os.getpid()}-probe"
+    name = f"{owner(os.getpid())}-probe"
     try:
         run("ip", "netns", "add", name)
         run("ip", "netns", "exec", name, "nft", "add", "table", "ip", "nat")
@@ -71,8 +83,8 @@ def remove_namespace(name: str) -> None:
 def sweep() -> None:
     """Remove the namespaces of laboratories whose process has gone."""
     for path in NETNS.glob(f"{PREFIX}-*"):
-        found = re.match(rf"{PREFIX}-(\d+)-", path.name)
-        if found and not Path(f"/proc/{found[1]}").exists():
+        found = re.match(rf"({PREFIX}-(\d+)-\d+)-", path.name)
+        if found and owner(int(found[2])) != found[1]:
             remove_namespace(path.name)
 
 
@@ -186,7 +198,7 @@ class Lab:
 
     def namespace(self, label: str) -> str:
         """A new namespace with nothing but its loopback device."""
-        name = f"{PREFIX}-{os.getpid()}-{len(self.namespaces)}-{re.sub('[^a-z0-9]+', '-', label.lower())}"
+        name = f"{owner(os.getpid())}-{len(self.namespaces)}-{re.sub('[^a-z0-9]+', '-', label.lower())}"
         self.namespaces.append(name)
         run("ip", "netns", "add", name)
         settings = ("all.accept_dad=0", "default.accept_dad=0", "all.forwarding=1", "default.forwarding=1")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from tests.network.lab import Lab
@@ -17,20 +18,31 @@ LINES: Mapping[str, Quality] = {
     "small packets": Quality(mtu=1280),
     "out of order and small packets": Quality(delay=0.02, jitter=0.02, mtu=1280),
 }
-LOSSES: Mapping[str, Quality] = {"one packet in ten lost": Quality(loss=0.05)}
+LOSSES: Mapping[str, Quality] = {
+    "one packet in ten lost": Quality(loss=0.05),
+    "bad in every way": Quality(delay=0.05, jitter=0.05, loss=0.05, mtu=1280),
+}
 """Loss on each of the two lines that a packet takes."""
-BEHIND = ("port restricted", "symmetric")
+BEHIND = ("port restricted", "symmetric", "UDP blocked", "NAT and IPv6")
+"""What both clients are behind: networks that lead to each way between strangers."""
 SIZE = 200_000
 """Bytes that go to the peer and back, so that large packets are among them."""
 
 
-def measure(lab: Lab, meetings: Meetings, lines: Mapping[str, Quality]) -> dict[tuple[str, str], dict[str, Any]]:
-    """What pairs of new clients found out, both on a line of this quality and behind the same kind of NAT."""
-    pairs: dict[tuple[str, str], Pair] = {}
-    for line, quality in lines.items():
-        for name in BEHIND:
-            network = replace(NETWORKS[name], quality=quality)
-            asking = meetings.client(build(lab, f"A {line}", network), "asking", network)
-            answering = meetings.client(build(lab, f"B {line}", network), "answering", network)
-            pairs[line, name] = asking, answering
-    return reach_all(pairs, size=SIZE)
+Case = tuple[str, str]
+CASES: Sequence[Case] = list(product([*LINES, *LOSSES], BEHIND))
+"""Each line, and each network at the end of it."""
+CORE: Sequence[Case] = [(line, BEHIND[0]) for line in [*LINES, *LOSSES]]
+SAMPLE = 6
+
+
+def measure(lab: Lab, meetings: Meetings, cases: Iterable[Case], **how: Any) -> dict[Case, dict[str, Any]]:
+    """What pairs of new clients found out, both on a line of the same quality and behind the same kind of NAT."""
+    qualities = {**LINES, **LOSSES}
+    pairs: dict[Case, Pair] = {}
+    for line, name in cases:
+        network = replace(NETWORKS[name], quality=qualities[line])
+        asking = meetings.client(build(lab, f"A {line}", network), "asking", network)
+        answering = meetings.client(build(lab, f"B {line}", network), "answering", network)
+        pairs[line, name] = asking, answering
+    return reach_all(pairs, size=SIZE, **how)

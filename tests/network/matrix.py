@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import random
 import subprocess
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import date
+from typing import TypeVar
 
-from rendezvous.settings import Settings
 from tests.integration.server import ROOT
 from tests.network.meetings import Cell
-from tests.network.networks import NETWORKS
 
+K = TypeVar("K")
 WAYS = {"6": "IPv6", "T": "TCP", "U": "UDP", "L": "local", "R": "relay"}
 
 COLUMNS = (
@@ -25,6 +25,7 @@ COLUMNS = (
     "two lines",
     "carrier-grade",
     "UDP blocked",
+    "only 443",
     "IPv6 only",
     "dual stack",
     "NAT and IPv6",
@@ -32,34 +33,26 @@ COLUMNS = (
 )
 
 ROWS: Mapping[str, str] = {
-    # B:                 pub fw full addr port sym two cgn noudp v6 dual n+6 s+6
-    "public": "TU  U  TU   TU   U    R   U   U   R     R  TU   U   R",
-    "firewall": "TU  TU TU   TU   TU   R   TU  TU  T     R  TU   TU  R",
-    "full cone": "TU  U  TU   TU   U    R   U   U   R     R  TU   U   R",
-    "address restricted": "TU  TU TU   TU   TU   R   TU  TU  T     R  TU   TU  R",
-    "port restricted": "TU  TU TU   TU   TU   R   TU  TU  T     R  TU   TU  R",
-    "symmetric": "R   R  R    R    R    R   R   R   R     R  R    R   R",
-    "two lines": "TU  T  TU   T    T    R   T   T   T     R  TU   T   R",
-    "carrier-grade": "TU  TU TU   TU   TU   R   TU  TU  T     R  TU   TU  R",
-    "UDP blocked": "T   T  T    T    T    R   T   T   T     R  T    T   R",
-    "IPv6 only": "R   R  R    R    R    R   R   R   R     6  6    6   6",
-    "dual stack": "TU  U  TU   TU   U    R   U   U   R     6  6TU  6U  6",
-    "NAT and IPv6": "TU  TU TU   TU   TU   R   TU  TU  T     6  6TU  6TU 6",
-    "symmetric and IPv6": "R   R  R    R    R    R   R   R   R     6  6    6   6",
+    # B:                 pub fw full addr port sym two cgn noudp 443 v6 dual n+6 s+6
+    "public": "TU  U  TU   TU   U    R   U   U   R     R   R  TU   U   R",
+    "firewall": "TU  TU TU   TU   TU   R   TU  TU  T     R   R  TU   TU  R",
+    "full cone": "TU  U  TU   TU   U    R   U   U   R     R   R  TU   U   R",
+    "address restricted": "TU  TU TU   TU   TU   R   TU  TU  T     R   R  TU   TU  R",
+    "port restricted": "TU  TU TU   TU   TU   R   TU  TU  T     R   R  TU   TU  R",
+    "symmetric": "R   R  R    R    R    R   R   R   R     R   R  R    R   R",
+    "two lines": "TU  T  TU   T    T    R   T   T   T     R   R  TU   T   R",
+    "carrier-grade": "TU  TU TU   TU   TU   R   TU  TU  T     R   R  TU   TU  R",
+    "UDP blocked": "T   T  T    T    T    R   T   T   T     R   R  T    T   R",
+    "only 443": "R   R  R    R    R    R   R   R   R     R   R  R    R   R",
+    "IPv6 only": "R   R  R    R    R    R   R   R   R     R   6  6    6   6",
+    "dual stack": "TU  U  TU   TU   U    R   U   U   R     R   6  6TU  6U  6",
+    "NAT and IPv6": "TU  TU TU   TU   TU   R   TU  TU  T     R   6  6TU  6TU 6",
+    "symmetric and IPv6": "R   R  R    R    R    R   R   R   R     R   6  6    6   6",
 }
 """A's network -> the ways that are open to each of B's networks, in the order of `COLUMNS`.
 
-All that look worse than they could be are the client's doing. A symmetric NAT on either side makes it choose
-the relay without trying. The controlled side knocks once: a host that nothing shields (public, full cone)
-refuses the knock, the refusal closes B's NAT or firewall again, and A's connection finds it shut, over TCP.
-With two lines, one for TCP and one for UDP, B's datagrams go to A's address on the wrong one.
+docs/protocol.md has the same, with the reasons; `tests.network.document` writes it there.
 """
-
-KNOWN_FAILURES: Mapping[Cell, str] = {
-    ("IPv6 only", "two lines"): "the server drops answers to an asker with IPv6 from another address than B's"
-    " registered one, and so also those that would lead to the relay",
-}
-"""What the server prevents, and why."""
 
 EXPECTED: Mapping[Cell, frozenset[str]] = {
     (asking, answering): frozenset(WAYS[letter] for letter in cell)
@@ -76,6 +69,9 @@ CORE: tuple[Cell, ...] = (
     ("carrier-grade", "port restricted"),
     ("UDP blocked", "port restricted"),
     ("port restricted", "UDP blocked"),
+    ("only 443", "port restricted"),
+    ("port restricted", "only 443"),
+    ("only 443", "only 443"),
     ("IPv6 only", "IPv6 only"),
     ("IPv6 only", "port restricted"),
     ("IPv6 only", "two lines"),
@@ -84,22 +80,19 @@ CORE: tuple[Cell, ...] = (
 SAMPLE = 24
 
 
-def chosen_cells() -> list[Cell]:
-    """The core and a sample that changes with the commit; every cell with RENDEZVOUS_NETWORK=all."""
-    if os.environ.get("RENDEZVOUS_NETWORK") == "all":
-        return list(EXPECTED)
-    rest = [cell for cell in EXPECTED if cell not in CORE]
-    return [*CORE, *random.Random(commit()).sample(rest, SAMPLE)]
+def chosen(core: Sequence[K], others: Iterable[K], sample: int) -> list[K]:
+    """The core and a sample of the others that changes with the commit; all with RENDEZVOUS_NETWORK=all."""
+    rest = [other for other in others if other not in core]
+    if os.environ.get("RENDEZVOUS_NETWORK") != "all":
+        rest = random.Random(seed()).sample(rest, sample)
+    return [*core, *rest]
 
 
-def commit() -> str:
-    """The hash of the commit under test; empty outside of a repository."""
-    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip()
-
-
-def skipped() -> dict[str, str]:
-    """Networks that have no row yet, and why."""
-    if "https" not in {setting.name for setting in fields(Settings)}:
-        return {"only 443": "the server has no --https"}
-    return {name: "the test clients don't speak TLS" for name in NETWORKS if name not in COLUMNS}
+def seed() -> str:
+    """The hash of the commit under test; the date outside of a repository."""
+    command = ["git", "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return date.today().isoformat()
+    return done.stdout.strip() or date.today().isoformat()

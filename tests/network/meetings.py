@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
+from rendezvous.self_signed import self_signed
 from tests.integration.server import ServerProcess
 from tests.network.lab import PORT, SERVER_NUMBER, START_TIMEOUT, Lab, Peer, public_v4, public_v6
 from tests.network.networks import NETWORKS, Network, build
@@ -25,7 +26,10 @@ class Meetings:
     def __init__(self, lab: Lab, number: int = SERVER_NUMBER, *flags: str, part: str = "") -> None:
         self.lab = lab
         self.number = number
-        self.server: ServerProcess = lab.serve(f"server {number}", number, f"--host={NAME}", *flags, part=part)
+        self.certificate = lab.folder / f"certificate-{number}.pem"
+        self.certificate.write_bytes(b"".join(self_signed([NAME], days=1)))
+        flags = (f"--host={NAME}", "--https=443", f"--certificate={self.certificate}", *flags)
+        self.server: ServerProcess = lab.serve(f"server {number}", number, *flags, part=part)
         self.asking = cache(self._asking)
         self.answering = cache(self._answering)
 
@@ -39,6 +43,7 @@ class Meetings:
             public_key=view.public_key.hex(),
             v6_server=public_v6(self.number) if network.v6 else "",
             over_tcp=network.over_tcp,
+            certificate=str(self.certificate) if network.over_https else "",
         )
         return self.lab.peer(namespace, role, settings.as_dict())
 
@@ -55,7 +60,10 @@ class Meetings:
 
 
 def reach_all(pairs: Mapping[K, Pair], at_once: int = AT_ONCE, **how: Any) -> dict[K, dict[str, Any]]:
-    """Let the first client of each pair reach the second one, several at the same time."""
+    """Let the first client of each pair reach the second one, several at the same time, when all have started."""
+    for pair in pairs.values():
+        for client in pair:
+            client.hello.result(START_TIMEOUT)
     with ThreadPoolExecutor(at_once) as pool:
         return dict(zip(pairs, pool.map(lambda pair: reach(*pair, **how), pairs.values()), strict=True))
 

@@ -23,6 +23,7 @@ class Network:
     v6: bool = False
     firewall: bool = False
     over_tcp: bool = False
+    over_https: bool = False
     quality: Quality | None = None
 
 
@@ -37,7 +38,7 @@ NETWORKS: Mapping[str, Network] = {
     "two lines": Network((Nat("two lines"),)),
     "carrier-grade": Network((PORT_RESTRICTED, PORT_RESTRICTED)),
     "UDP blocked": Network((Nat("port restricted", udp=False),), over_tcp=True),
-    "only 443": Network((Nat("port restricted", only_https=True),), over_tcp=True),
+    "only 443": Network((Nat("port restricted", only_https=True),), over_tcp=True, over_https=True),
     "IPv6 only": Network((Nat("none"),), v4=False, v6=True),
     "dual stack": Network(v6=True),
     "NAT and IPv6": Network((PORT_RESTRICTED,), v6=True),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.network import lines, shared
+from tests.network.document import table
 from tests.network.lab import Lab, unusable
 from tests.network.matrix import COLUMNS, ROWS
 from tests.network.meetings import Cell, Meetings
@@ -20,7 +21,7 @@ A controls, B is controlled; the server is a real one. Each way is proven by a r
 comes back, and stands with its milliseconds from A's first packet to the proof; what is not mentioned was
 closed. Clients try all ways at once and the relay when none is open. A packet takes 5 ms on each line, so 10
 between two clients. Made by `python -m tests.network.report`; the expected ways, and why some look worse than
-they could be, are in `tests/network/matrix.py`.
+they could be, are in `docs/protocol.md`.
 
 ## Networks of their own
 
@@ -38,13 +39,6 @@ Both clients have the same line; TCP and the relay are proven by 200,000 bytes t
 """
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """A markdown table; the first row is its head."""
-    head, *body = rows
-    lines = [head, ["---"] * len(head), *body]
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
-
-
 def describe(result: Mapping[str, Any]) -> str:
     """The ways of one cell with their milliseconds, the quickest first."""
     quickest = sorted(result["ways"].items(), key=lambda way: float(way[1]))
@@ -60,14 +54,11 @@ def spread(cells: Sequence[str]) -> list[Cell]:
 def report(lab: Lab) -> str:
     """Measure everything; the text."""
     meetings = Meetings(lab)
-    for name in COLUMNS:
-        for client in (meetings.asking(name), meetings.answering(name)):
-            client.hello.result(60)
     results = meetings.reach(spread(COLUMNS), AT_ONCE)
     rows = [["A \\ B", *COLUMNS]]
     rows += [[f"**{asking}**", *(describe(results[asking, answering]) for answering in COLUMNS)] for asking in ROWS]
-    common = shared.measure(lab, meetings, {**shared.SHARED, **shared.HAIRPINS})
-    on_lines = lines.measure(lab, meetings, {**lines.LINES, **lines.LOSSES})
+    common = shared.measure(lab, meetings, {**shared.SHARED, **shared.HAIRPINS}, at_once=AT_ONCE)
+    on_lines = lines.measure(lab, meetings, lines.CASES, at_once=AT_ONCE)
     return TEXT.format(
         matrix=table(rows),
         shared=table([["both", "ways"], *([name, describe(result)] for name, result in common.items())]),

@@ -1,4 +1,4 @@
-"""The laboratory's NATs are what they are called: which mapping they make, and whom they let in."""
+"""The laboratory's networks are what they are called: which mapping they make, what they let in and out."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.client.links import endpoint
+from tests.client.links import endpoint, readable
 from tests.client.wire import Address
 from tests.network.lab import Lab, public_v4
 from tests.network.nat import Kind, Nat
-from tests.network.networks import Network, build
+from tests.network.networks import NETWORKS, Network, build
 from tests.network.wire import enter
 
 TIMEOUT = 10.0
@@ -64,16 +64,48 @@ def test_nature(lab: Lab, outside: list[str], stack: ExitStack, kind: Kind) -> N
     assert nature._replace(one_mapping=seen_by(inside, second) == mapping) == NATURES[kind]
 
 
-def socket_in(netns: str) -> socket.socket:
-    """A UDP socket in a namespace, bound to its address towards the internet."""
+LETS_OUT: Mapping[str, set[tuple[str, int]]] = {
+    "port restricted": {("TCP", 443), ("TCP", 444), ("UDP", 443), ("UDP", 444)},
+    "UDP blocked": {("TCP", 443), ("TCP", 444)},
+    "only 443": {("TCP", 443), ("UDP", 443)},
+}
+
+
+@pytest.mark.parametrize("name", LETS_OUT)
+def test_what_gets_out(lab: Lab, outside: list[str], stack: ExitStack, name: str) -> None:
+    """Networks that block something block exactly that; TCP to 443 is open in all of them and goes last."""
+    inside = build(lab, f"out of {name}", NETWORKS[name])
+    out = set()
+    tries: dict[tuple[str, int], tuple[socket.socket, socket.socket]] = {}
+    for port in (444, 443):
+        receiver = stack.enter_context(socket_in(outside[0], port=port))
+        sender = stack.enter_context(socket_in(inside))
+        sender.sendto(b"out", reachable_at(receiver))
+        tries["UDP", port] = sender, receiver
+        listener = stack.enter_context(socket_in(outside[0], socket.SOCK_STREAM, port))
+        listener.listen()
+        client = stack.enter_context(socket_in(inside, socket.SOCK_STREAM))
+        client.setblocking(False)
+        client.connect_ex(reachable_at(listener))
+        tries["TCP", port] = client, listener
+    with tries["TCP", 443][1].accept()[0]:
+        for way, (_, receiver) in tries.items():
+            if way == ("TCP", 443) or readable(receiver, 0):
+                out.add(way)
+    assert out == LETS_OUT[name]
+
+
+def socket_in(netns: str, kind: socket.SocketKind = socket.SOCK_DGRAM, port: int = 0) -> socket.socket:
+    """A socket in a namespace, bound to its address towards the internet."""
 
     def make() -> socket.socket:
         enter(netns)
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.connect((public_v4(0), 9))
             address = probe.getsockname()[0]
-        made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        made.bind((address, 0))
+        made = socket.socket(socket.AF_INET, kind)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((address, port))
         made.settimeout(TIMEOUT)
         return made
 
