@@ -1,0 +1,1 @@
+"""The WebSocket layer against RFC 6455 over real TCP: cases numbered as in the Autobahn test suite."""
