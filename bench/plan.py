@@ -39,9 +39,9 @@ QUICK = Plan(
     large_mb=200,
     small_mb=10,
     copied_mb=50,
-    flood=2.0,
+    flood=0.5,
     warm_up=0.3,
-    flat=2.0,
+    flat=0.5,
     settle=0.2,
 )
 """For function, not for figures."""

@@ -31,6 +31,10 @@ class Pair(NamedTuple):
     private_key: Path
 
 
+_Shown = tuple[SSL.Context, list[str]]
+"""A context that shows a certificate, and the names that it holds."""
+
+
 class _Loaded(NamedTuple):
     """What the files held: a context for each name, and the one for clients that ask for another name or none."""
 
@@ -44,17 +48,18 @@ class Certificates(Service):
 
     In `folder` are NAME.crt or NAME.pem beside NAME.key, or folders with fullchain.pem and privkey.pem as
     certbot keeps them; without a `pair` the first is the default. Files that change are read again within
-    a few seconds; while they are broken the certificates stay as they were. Raises ConfigError.
+    a few seconds; a certificate whose files are broken stays as it was. Raises ConfigError.
     """
 
     log = Logger(namespace="rendezvous.tls")
-    interval = 5.0
+    interval = 2.0
     """Seconds between two looks at the files."""
 
     def __init__(self, pair: Pair | None, folder: Path | None, clock: IReactorTime) -> None:
         self._pair = pair
         self._folder = folder
         self._seen = self._stamps()
+        self._contexts = {pair: self._shown(pair) for pair in self._pairs()}
         self._loaded = self._load()
         self._watch = LoopingCall(self.look)
         self._watch.clock = clock
@@ -90,27 +95,52 @@ class Certificates(Service):
         if stamps == self._seen:
             return
         self._seen = stamps
+        before = self._contexts
         try:
+            self._contexts = dict(self._read_again())
             self._loaded = self._load()
         except ConfigError as error:
+            self._contexts = before
             self.log.error("the certificates stay as they were: {error}", error=str(error))
             return
-        self.log.info("certificates were read again: {n} names", n=len(self._loaded.by_name))
+        if any(before.get(pair) is not shown for pair, shown in self._contexts.items()):
+            self.log.info("certificates were read again: {n} names", n=len(self._loaded.by_name))
+
+    def _read_again(self) -> Iterator[tuple[Pair, _Shown]]:
+        """What each pair of files holds by now, or held when it was sound last. Raises ConfigError."""
+        for pair in self._pairs():
+            try:
+                yield pair, self._shown(pair)
+            except ConfigError as error:
+                self.log.error("a certificate stays as it was: {error}", error=str(error))
+                if pair in self._contexts:
+                    yield pair, self._contexts[pair]
 
     def _load(self) -> _Loaded:
-        contexts = [(_context(pair), pair) for pair in self._pairs()]
-        if not contexts:
+        if not self._contexts:
             raise ConfigError(
                 f"certificates: there is no certificate in {str(self._folder)!r}; it takes a folder with NAME.crt "
                 "and NAME.key, or with folders that hold fullchain.pem and privkey.pem."
             )
         by_name: dict[str, SSL.Context] = {}
-        for (context, names), _ in contexts:
+        for context, names in self._contexts.values():
             for name in names:
                 by_name.setdefault(name, context)
-        loaded = _Loaded(contexts[0][0][0], by_name)
-        loaded.default.set_tlsext_servername_callback(lambda connection: _choose(connection, by_name))
-        return loaded
+        return _Loaded(next(iter(self._contexts.values()))[0], by_name)
+
+    def _shown(self, pair: Pair) -> _Shown:
+        """What `pair` holds, as a default as well. Raises ConfigError."""
+        context, names = _context(pair)
+        context.set_tlsext_servername_callback(self._choose)
+        return context, names
+
+    def _choose(self, connection: SSL.Connection) -> None:
+        """Shows the certificate for the name that the client asks for, if there is one."""
+        name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
+        by_name = self._loaded.by_name
+        context = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
+        if context is not None:
+            connection.set_context(context)
 
     def _pairs(self) -> list[Pair]:
         pairs = [self._pair] if self._pair is not None else []
@@ -136,11 +166,15 @@ class Certificates(Service):
         """What differs when a file, or the right to read it, has changed."""
         stamps = []
         try:
-            for file in (file for pair in self._pairs() for file in pair):
+            files = [file for pair in self._pairs() for file in pair]
+        except ConfigError:
+            files = [Path()]
+        for file in files:
+            try:
                 stat = file.stat()
                 stamps.append((file, stat.st_ctime_ns, stat.st_ino))
-        except (OSError, ConfigError):
-            stamps.append((Path(), 0, 0))
+            except OSError:
+                stamps.append((file, 0, 0))
         return stamps
 
 
@@ -153,7 +187,7 @@ def _pairs_in(folder: Path) -> Iterator[Pair]:
             yield Pair(entry, entry.with_suffix(".key"))
 
 
-def _context(pair: Pair) -> tuple[SSL.Context, list[str]]:
+def _context(pair: Pair) -> _Shown:
     """A context that shows the certificate of `pair`, and the names that it holds. Raises ConfigError."""
     try:
         chain = x509.load_pem_x509_certificates(pair.certificate.read_bytes())
@@ -203,10 +237,3 @@ def _names(certificate: x509.Certificate) -> Iterator[str]:
 def _choose_protocol(connection: SSL.Connection, offered: Sequence[bytes]) -> Any:
     """HTTP/1.1, or nothing: some clients offer others and speak HTTP/1.1 all the same."""
     return _HTTP if _HTTP in offered else SSL.NO_OVERLAPPING_PROTOCOLS
-
-
-def _choose(connection: SSL.Connection, by_name: dict[str, SSL.Context]) -> None:
-    name = (connection.get_servername() or b"").decode("ascii", "replace").lower()
-    context = by_name.get(name) or by_name.get("*." + name.partition(".")[2])
-    if context is not None:
-        connection.set_context(context)

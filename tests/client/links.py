@@ -115,17 +115,19 @@ def family(address: Address) -> socket.AddressFamily:
 def bound_socket(
     kind: socket.SocketKind, like: Address, source: Address | None = None, reuse: bool = True
 ) -> socket.socket:
-    """A socket of the family of `like`, bound to `source`; its port may be used by others too."""
+    """A socket of the family of `like`, bound to `source`; its port may be used by others too.
+
+    It is bound in any case: the port of a socket that only connects may be somebody else's as well.
+    """
     made = socket.socket(family(like), kind)
     if reuse:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    if source is not None and source != ("", 0):
-        try:
-            made.bind(source)
-        except OSError:
-            made.close()
-            raise
+    try:
+        made.bind(source or ("", 0))
+    except OSError:
+        made.close()
+        raise
     made.settimeout(SEND_TIMEOUT)
     return made
 

@@ -15,9 +15,10 @@ from contextlib import suppress
 from time import monotonic
 from types import TracebackType
 from typing import Any
+from weakref import WeakSet
 
 from twisted.internet.epollreactor import EPollReactor
-from twisted.internet.error import ReactorNotRunning
+from twisted.internet.error import ConnectionDone, ReactorNotRunning
 from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
@@ -37,11 +38,25 @@ PATIENCE = 20.0
 _READ = bytearray(1 << 18)
 
 
+class _Reactor(EPollReactor):
+    """Remembers its connections, of which those that nobody reads and writes are not among its descriptors."""
+
+    def __init__(self) -> None:
+        self.adopted: WeakSet[Any] = WeakSet()
+        super().__init__()
+
+    def adoptStreamConnection(self, *arguments: Any) -> Any:
+        """See IReactorSocket."""
+        transport = super().adoptStreamConnection(*arguments)
+        self.adopted.add(transport)
+        return transport
+
+
 class DrivenRelay(RelayParts):
     """A relay that listens on loopback while it is entered; its own sockets have `buffer` bytes, if given."""
 
     def __init__(self, *, spliced: bool = True, buffer: int = 0, **options: Any) -> None:
-        self.reactor: Any = EPollReactor()
+        self.reactor: Any = _Reactor()
         self.clock = Clock()
         self.usages: list[SessionUsage] = []
         self.spliced: list[Session] = []
@@ -84,6 +99,9 @@ class DrivenRelay(RelayParts):
             listener.stopService()
         self.reactor.iterate(0)
         self.reactor.disconnectAll()
+        for transport in list(self.reactor.adopted):
+            if transport.connected:
+                transport.connectionLost(Failure(ConnectionDone()))
         for reader in list(self.reactor._internalReaders):
             reader.connectionLost(Failure(ReactorNotRunning()))
         self.reactor._poller.close()

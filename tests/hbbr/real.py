@@ -81,7 +81,7 @@ class RealRelay(RelayParts):
             listener.stopService()
         for call in reactor.getDelayedCalls():
             if "abortConnection" in str(call):
-                call.cancel()
+                call.reset(0)
         await deferLater(reactor, 0.01)
 
     async def connect(self, kind: str, *, buffer: int = 0) -> RealClient:

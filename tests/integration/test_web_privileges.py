@@ -21,7 +21,7 @@ from tests.integration.web import DOMAIN, TRUST, WebServer, certificate_flags, s
 
 NOBODY = 65534
 SEEN_WITHIN = 20.0
-KEPT = "stay as they were"
+KEPT = "stays as it was"
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root may change to another user")
 
 
