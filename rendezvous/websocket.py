@@ -141,6 +141,7 @@ class WebSocket(Protocol):
             self._timer.cancel()
         self._accepting.policy.release(self._source.host)
         self._tell_closed()
+        self._websocket.ended()
 
     def set_max_message(self, max_message: int) -> None:
         """Allows messages of up to `max_message` bytes from now on."""
@@ -332,6 +333,7 @@ class WebSocket(Protocol):
         self._tell_closed()
 
     def _tell_closed(self) -> None:
+        self._upstream = None
         if self._receiver is not None:
             receiver, self._receiver = self._receiver, None
             receiver.closed()

@@ -24,6 +24,10 @@ CLOSE, PING, PONG = Opcode.CLOSE, Opcode.PING, Opcode.PONG
 _LONGEST_CONTROL = 125
 
 
+def _nobody(frame: Frame) -> None:
+    """Is told of no frame."""
+
+
 class BinaryServerProtocol(ServerProtocol):
     """Hands each frame to `received` before it looks at the next one, so that it does not matter what came at once.
 
@@ -34,7 +38,7 @@ class BinaryServerProtocol(ServerProtocol):
         self, received: Callable[[Frame], None], max_size: int, origins: Sequence[Origin | None] | None
     ) -> None:
         super().__init__(max_size=max_size, origins=origins, logger=_SILENT)
-        self._received = received
+        self._received: Callable[[Frame], None] = received
         self._max_size = max_size
         self._fed = 0
         self.failure: Exception | None = None
@@ -43,6 +47,11 @@ class BinaryServerProtocol(ServerProtocol):
         """Allows messages of up to `max_size` bytes; control frames between fragments do not count."""
         self._max_size = max_size
         self.max_message_size = max_size if self.current_size is None else max_size + _LONGEST_CONTROL
+
+    def ended(self) -> None:
+        """The connection is gone: lets go of who was told, and of what had come of a frame."""
+        self._received = _nobody
+        self.parser.close()
 
     def receive_data(self, data: bytes | bytearray) -> None:
         """See Protocol."""

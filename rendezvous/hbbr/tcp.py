@@ -113,7 +113,8 @@ class StreamSide(Protocol):
             self._linger.cancel()
         self._policy.release(self.source.host)
         if self._session is not None:
-            self._session.lost(self)
+            session, self._session = self._session, None
+            session.lost(self)
         else:
             self._joining.lost()
 
@@ -126,6 +127,7 @@ class StreamSide(Protocol):
     def join(self, session: Session, *, framed: bool) -> None:
         """See Side."""
         self._joining.joined()
+        del self._joining
         self._session = session
         self._framed = framed
         self._decoder.max_length = self._max_message

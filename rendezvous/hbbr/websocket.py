@@ -61,7 +61,8 @@ class MessageSide:
     def closed(self) -> None:
         """The side is gone."""
         if self._session is not None:
-            self._session.lost(self)
+            session, self._session = self._session, None
+            session.lost(self)
         else:
             self._joining.lost()
 
@@ -74,6 +75,7 @@ class MessageSide:
     def join(self, session: Session, *, framed: bool) -> None:
         """See Side."""
         self._joining.joined()
+        del self._joining
         self._session = session
         self._websocket.set_max_message(self._max_message)
 
