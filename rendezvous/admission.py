@@ -1,6 +1,8 @@
 """How many connections there may be, in all and from one address, and how often something may happen."""
 
-from collections import Counter
+from typing import TypeVar
+
+K = TypeVar("K")
 
 LOGGED = (60, 1.0)
 """Lines of one kind that strangers may cause in the log: at once, and a second from then on."""
@@ -10,23 +12,35 @@ class Refused(Exception):
     """Input that gets no answer; the message is the reason it is counted under."""
 
 
+def count_one(counts: dict[K, int], key: K) -> None:
+    """One more of `key`."""
+    counts[key] = counts.get(key, 0) + 1
+
+
+def count_off(counts: dict[K, int], key: K) -> None:
+    """One less of `key`, which is forgotten with the last."""
+    left = counts.pop(key) - 1
+    if left:
+        counts[key] = left
+
+
 class Admission:
     """Counts the connections of one server and refuses those above its limits."""
 
     def __init__(self, max_connections: int, max_per_address: int) -> None:
         self._max_connections = max_connections
         self._max_per_address = max_per_address
-        self._by_host: Counter[str] = Counter()
+        self._by_host: dict[str, int] = {}
         self.connections = 0
 
     def admit(self, host: str, *, many: bool = False) -> None:
         """Counts a connection from `host`, which may have as `many` as there are. Raises Refused above a limit."""
         if self.connections >= self._max_connections:
             raise Refused("too_many_connections")
-        if not many and self._by_host[host] >= self._max_per_address:
+        if not many and self._by_host.get(host, 0) >= self._max_per_address:
             raise Refused("too_many_connections_from_address")
         self.connections += 1
-        self._by_host[host] += 1
+        count_one(self._by_host, host)
 
     def has_room(self, host: str) -> bool:
         """Whether one more connection from `host` is below the limits."""
@@ -35,9 +49,7 @@ class Admission:
     def release(self, host: str) -> None:
         """A connection from `host` that was admitted has ended."""
         self.connections -= 1
-        self._by_host[host] -= 1
-        if not self._by_host[host]:
-            del self._by_host[host]
+        count_off(self._by_host, host)
 
 
 class Pace:

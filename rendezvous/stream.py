@@ -124,7 +124,9 @@ class Stream:
         self._reactor.removeReader(self)
         self._reactor.removeWriter(self)
         self._socket.close()
+        self._producer = None
         self.protocol.connectionLost(reason)
+        del self.protocol  # which has the transport, and only together they would stay
 
     # Descriptor ------------------------------------------------------------------------------------
 

@@ -9,14 +9,13 @@ Nothing is ever sent to the address that an answer names: it goes to the connect
 """
 
 import os
-from collections import Counter
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
-from rendezvous.admission import Refused
+from rendezvous.admission import Refused, count_off, count_one
 from rendezvous.hbbs.request import Replies, Request
 from rendezvous.peers.directory import Peer
 from rendezvous.wire.address import Address, MalformedAddress, is_ipv6, mangle, unmangle
@@ -83,8 +82,8 @@ class Exchanges:
         self._limits = limits
         self._by_connection: dict[object, Exchange] = {}
         self._by_asker: dict[Address, list[Exchange]] = {}
-        self._by_host: Counter[str] = Counter()
-        self._by_target: Counter[str] = Counter()
+        self._by_host: dict[str, int] = {}
+        self._by_target: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._by_connection)
@@ -96,18 +95,19 @@ class Exchanges:
             earlier.result.cancel()
         if len(self) >= self._limits.total:
             raise Refused("too_many_exchanges")
-        if self._by_host[request.source.host] >= self._limits.per_address:
+        if self._by_host.get(request.source.host, 0) >= self._limits.per_address:
             raise Refused("too_many_exchanges_from_address")
-        if self._by_target[target.id] >= self._limits.per_target:
+        if self._by_target.get(target.id, 0) >= self._limits.per_target:
             raise Refused("too_many_exchanges_for_target")
         token = mangle(request.source, int.from_bytes(os.urandom(4), "little"))
-        result: Deferred[Replies] = Deferred(lambda _: self._forget(exchange))
+        connection = request.connection
+        result: Deferred[Replies] = Deferred(lambda _: self._forget(self._by_connection[connection]))
         deadline = self._clock.callLater(self._limits.timeout, lambda: self._expire(exchange))
         exchange = Exchange(request, target, token, result, deadline)
         self._by_connection[request.connection] = exchange
         self._by_asker.setdefault(request.source, []).append(exchange)
-        self._by_host[request.source.host] += 1
-        self._by_target[target.id] += 1
+        count_one(self._by_host, request.source.host)
+        count_one(self._by_target, target.id)
         return exchange
 
     def repeated(self, request: Request[Any]) -> Exchange | None:
@@ -185,9 +185,7 @@ class Exchanges:
         same_address.remove(exchange)
         if not same_address:
             del self._by_asker[exchange.asker.source]
-        for counter, key in ((self._by_host, host), (self._by_target, target)):
-            counter[key] -= 1
-            if not counter[key]:
-                del counter[key]
+        count_off(self._by_host, host)
+        count_off(self._by_target, target)
         if exchange.deadline.active():
             exchange.deadline.cancel()

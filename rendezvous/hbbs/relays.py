@@ -41,6 +41,8 @@ class RelayServers:
         self._answering: set[str] = set()
         self._dialing: set[str] = set()
         self.configured: tuple[str, ...] = ()
+        self.healthy: tuple[str, ...] = ()
+        """The relays to choose from, in the configured order."""
         self._check = LoopingCall(self.check)
         self._check.clock = reactor
         self.configure(names)
@@ -49,13 +51,12 @@ class RelayServers:
         """Sets the relays; all of them count as healthy until checked."""
         self.configured = tuple(names)
         self._answering = set(names)
+        self._choose_healthy()
         self._hosts.clear()
         self._found_places.clear()
 
-    @property
-    def healthy(self) -> tuple[str, ...]:
-        """The relays to choose from, in the configured order."""
-        return tuple(name for name in self.configured if name in self._answering) or self.configured
+    def _choose_healthy(self) -> None:
+        self.healthy = tuple(name for name in self.configured if name in self._answering) or self.configured
 
     def pick(self, *hosts: str, again: bool = False) -> str:
         """The healthy relay nearest to all of `hosts`, or the next one in turn when places are unknown.
@@ -121,9 +122,11 @@ class RelayServers:
             protocol.transport.loseConnection()
         if name in self.configured and name not in self._answering:
             self._answering.add(name)
+            self._choose_healthy()
             self.log.info("relay {name} answers again", name=name)
 
     def _silent(self, reason: Failure, name: str) -> None:
         if name in self._answering:
             self._answering.discard(name)
+            self._choose_healthy()
             self.log.warn("relay {name} does not answer: {why}", name=name, why=reason.getErrorMessage())

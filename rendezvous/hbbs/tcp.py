@@ -109,6 +109,7 @@ class FramedConversation(Protocol):
         self._withdraw_offer()
         self.factory.policy.release(self._source.host)
         self.connection.connection_lost()
+        del self.connection
 
     @property
     def sealed(self) -> bool:
