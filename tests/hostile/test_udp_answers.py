@@ -26,6 +26,7 @@ from tests.integration.support import StartServer
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "protocol.md"
 URL = "https://example.org/rustdesk-1.4.2.exe"
+TOLD = ",".join(f"id{number}.example.org" for number in range(20))
 RELAY = "relay.example.org"
 VICTIM = Address("192.0.2.99", 9999)
 PROMISE = "An address that has proven nothing gets the documented answers over UDP, and nothing else"
@@ -83,8 +84,7 @@ QUESTIONS: dict[str, list[Message]] = {
 @pytest.fixture(scope="module")
 def talkative(start_module_server: StartServer) -> ServerProcess:
     """A server that has much to tell to those it knows."""
-    told = ",".join(f"id{number}.example.org" for number in range(20))
-    return start_module_server("--serial", "5", "--rendezvous-servers", told, "--software-url", URL, "--key", "")
+    return start_module_server("--serial", "5", "--rendezvous-servers", TOLD, "--software-url", URL, "--key", "")
 
 
 @pytest.fixture
@@ -205,3 +205,29 @@ def test_a_push_for_each_request(make_server: MakeServer) -> None:
     server.advance(30)
     server.tcp(A).send(pb.PunchHoleRequest(id="invented"))
     assert server.reactor.datagrams == []
+
+
+def test_settings_for_an_address_that_somebody_forged(make_server: MakeServer) -> None:
+    """Who registers in an address's name, and tells an old serial, has the settings sent there 60 times a minute at
+    most; clients at other addresses get theirs."""
+    server = make_server(serial="5", rendezvous_servers=TOLD)
+    update = pb.ConfigUpdate(serial=5, rendezvous_servers=TOLD.split(","))
+    for number in range(3):
+        server.registered(f"invented-{number}", VICTIM._replace(port=number + 1))
+
+    def sent_there(seconds: int) -> int:
+        """How often the settings are sent to the address, for ten questions a second."""
+        for second in range(seconds):
+            for number in range(10):
+                client = server.udp(VICTIM._replace(port=second * 10 + number + 1))
+                client.send(pb.RegisterPeer(id=f"invented-{number % 3}", serial=0))
+            server.advance(1)
+        sent = [unwrap(datagram) for datagram, _ in server.reactor.datagrams]
+        server.reactor.datagrams.clear()
+        assert sent.count(pb.RegisterPeerResponse()) == 10 * seconds
+        return sent.count(update)
+
+    assert sent_there(60) == 60
+    assert sent_there(120) <= 120
+    honest = server.registered(B_ID, A)
+    assert honest.ask(pb.RegisterPeer(id=B_ID, serial=0))[1:] == [update]
