@@ -50,6 +50,7 @@ TEXT = b"x" * 16384
 HEADER = b"X-Filler: " + b"y" * 1000 + b"\r\n"
 HEAD = b"POST /api/login HTTP/1.1\r\nHost: x\r\n"
 V2 = b"\r\n\r\n\x00\r\nQUIT\n\x21\x11"
+V2_ADDRESSES = b"\xc0\0\2\1\xc0\0\2\2\x12\x34\x12\x34"
 ZERO_FRAGMENTS = client_frame(b"", CONT, fin=False) * 100
 
 
@@ -130,8 +131,8 @@ def proxied(port: str) -> list[Case]:
     """Any port, from where a PROXY protocol header is due."""
     return [
         case("PROXY line", port, b"PROXY ", TEXT, "no_proxy_header"),
-        case("PROXY header", port, V2 + b"\xff\xff", CHUNK, "no_proxy_header"),
-        case("PROXY header a byte too long", port, V2 + b"\x10\x01", CHUNK, "no_proxy_header"),
+        case("PROXY header", port, V2 + b"\xff\xff" + V2_ADDRESSES, CHUNK, "no_proxy_header"),
+        case("PROXY header a byte too long", port, V2 + b"\x10\x01" + V2_ADDRESSES, CHUNK, "no_proxy_header"),
         case("no PROXY header", port, b"", CHUNK, "no_proxy_header"),
     ]
 
