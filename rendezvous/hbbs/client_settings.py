@@ -12,8 +12,9 @@ from rendezvous.wire.address import is_loopback
 from rendezvous.wire.rendezvous_pb2 import ConfigUpdate, SoftwareUpdate
 
 _UPDATES_PER_ADDRESS = 3
+_SETTINGS_PER_ADDRESS = 60
 _UPDATES_PAUSE = 60.0
-"""Seconds after which an address may ask for a SoftwareUpdate again."""
+"""Seconds after which an address is sent a SoftwareUpdate, or settings by datagram, again."""
 
 
 class ClientSettings:
@@ -22,17 +23,34 @@ class ClientSettings:
     log = Logger(namespace="rendezvous.settings")
 
     def __init__(
-        self, serial: int, rendezvous_servers: Sequence[str], store: IPeerStore, *, from_loopback: bool
+        self,
+        serial: int,
+        rendezvous_servers: Sequence[str],
+        store: IPeerStore,
+        max_tracked: int,
+        *,
+        from_loopback: bool,
     ) -> None:
         self._update = ConfigUpdate(serial=serial, rendezvous_servers=rendezvous_servers)
         self.serial = serial
         """The serial in force."""
         self._store = store
         self._from_loopback = from_loopback
+        self._told: Recent[str, Burst] = Recent(max_tracked, Burst)
 
     def newer_than(self, serial: int) -> tuple[ConfigUpdate, ...]:
         """The update for a client whose serial is `serial`; none when it has this one."""
         return (self._update,) if self.serial > serial else ()
+
+    def newer_by_datagram(self, serial: int, host: str, now: float) -> tuple[ConfigUpdate, ...]:
+        """The same over UDP for a client at `host`, now and then: a forged registration is one, too."""
+        if self.serial <= serial:
+            return ()
+        told = self._told.use(host)
+        if told.at(now, _UPDATES_PAUSE) >= _SETTINGS_PER_ADDRESS:
+            return ()
+        told.accept(now, _UPDATES_PAUSE)
+        return (self._update,)
 
     def configure_update(self, request: Request[ConfigUpdate]) -> Answer:
         """An administrator's update: from loopback only, and only upwards. It outlasts a restart."""

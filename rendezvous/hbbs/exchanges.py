@@ -29,7 +29,7 @@ GRACE = 0.5
 class ExchangeLimits(NamedTuple):
     """Most exchanges that may be pending in all, for one asking address and for one target.
 
-    The last one bounds what a target that never answers can be made to receive. `timeout` is in seconds.
+    The last one bounds how many wait for a target that never answers. `timeout` is in seconds.
     """
 
     total: int

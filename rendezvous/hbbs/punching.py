@@ -16,7 +16,7 @@ from rendezvous.hbbs.request import NOTHING, Answer, Request, Transport
 from rendezvous.hbbs.routes import Routes
 from rendezvous.identity import Identity
 from rendezvous.peers.directory import Directory, Peer
-from rendezvous.wire.address import mangle
+from rendezvous.wire.address import is_ipv6, mangle
 from rendezvous.wire.rendezvous_pb2 import (
     SYMMETRIC,
     FetchLocalAddr,
@@ -163,9 +163,10 @@ class Punching:
         is_udp = request.transport is Transport.UDP
         if is_udp and not asked.udp_port:
             raise Refused("no_udp_asked_for")
+        proven = not (is_udp and is_ipv6(asker.source.host))  # a forged source, and no nonce that it lacks
         response = PunchHoleResponse(
             socket_addr=mangle(request.source, time.time_ns() // 1000),
-            pk=self._peer_keys.signed(answered, message.version),
+            pk=self._peer_keys.signed(answered if proven else answered._replace(confirmed=False), message.version),
             relay_server=self._routes.relay_for(asker.source.host, message.relay_server),
             nat_type=message.nat_type,
             is_udp=is_udp,

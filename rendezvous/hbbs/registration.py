@@ -74,7 +74,8 @@ class Registration:
         if peer is None or self._must_prove_itself(peer, request.source.host):
             return (RegisterPeerResponse(request_pk=True),)
         self._directory.seen(peer, request.source)
-        return (RegisterPeerResponse(), *self._client_settings.newer_than(request.message.serial))
+        serial, host = request.message.serial, request.source.host
+        return (RegisterPeerResponse(), *self._client_settings.newer_by_datagram(serial, host, request.arrival))
 
     def _must_prove_itself(self, peer: Peer, host: str) -> bool:
         if not peer.pk or peer.connection is not None:

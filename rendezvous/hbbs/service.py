@@ -152,7 +152,7 @@ class HbbsService(MultiService):
         told = (settings.serial, settings.rendezvous_servers)
         if stored.serial > settings.serial:
             told = (stored.serial, stored.rendezvous_servers)
-        client_settings = ClientSettings(*told, store, from_loopback=settings.trusts_loopback)
+        client_settings = ClientSettings(*told, store, settings.max_tracked, from_loopback=settings.trusts_loopback)
         tokens: ITokenChecker | None = None
         if settings.must_login:
             tokens = JWTChecker.from_file(Path(settings.data, settings.token_secret))

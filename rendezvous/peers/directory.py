@@ -11,6 +11,7 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from rendezvous.peers.batches import Commits, Lookups, log, store_failed
 from rendezvous.peers.known_ids import KnownIds
@@ -76,7 +77,7 @@ class Directory:
         self._renaming = Trouble("changing an id", log, clock)
         self._ids = ids
         self.stored = stored
-        """How many peers the store holds."""
+        """How many peers the store holds, with those that are being written."""
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
         self.send_datagram: Callable[[bytes, Address], None] = lambda payload, address: None
@@ -174,15 +175,22 @@ class Directory:
 
         Fires with None when the id belongs to another uuid. Fails with QueueFull or StoreFailed.
         """
-        return self._commits.save(record).addCallback(self._saved, record, new)
+        self.stored += new
+        saved = self._commits.save(record)
+        return saved.addCallbacks(self._saved, self._not_saved, callbackArgs=(record, new), errbackArgs=(new,))
 
     def _saved(self, written: bool, record: PeerRecord, new: bool) -> Peer | None:
+        if new and not (written and self.get(record.id) is None):
+            self.stored -= 1  # another one with this id was there before
         if not written:
             return None
-        if new and self.get(record.id) is None:
+        if new:
             self._ids.add(record.id)
-            self.stored += 1
         return self.remember(record)
+
+    def _not_saved(self, reason: Failure, new: bool) -> Failure:
+        self.stored -= new
+        return reason
 
     def remember(self, record: PeerRecord) -> Peer:
         """The peer of `record`, which is stored, in memory as it is there."""

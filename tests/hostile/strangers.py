@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import os
+import re
 import select
 import socket
 import struct
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
@@ -159,6 +162,30 @@ def memory(server: ServerProcess) -> int:
     assert server.process is not None
     pages = Path(f"/proc/{server.process.pid}/statm").read_text("ascii").split()[1]
     return int(pages) * 4096
+
+
+def most_memory(server: ServerProcess) -> int:
+    """Bytes of memory that the server's process has had in use at most."""
+    assert server.process is not None
+    status = Path(f"/proc/{server.process.pid}/status").read_text("ascii")
+    [kilobytes] = re.findall(r"^VmHWM:\s+(\d+) kB$", status, re.MULTILINE)
+    return int(kilobytes) * 1024
+
+
+def descriptors(server: ServerProcess) -> int:
+    """How many files and sockets the server's process has open."""
+    assert server.process is not None
+    return len(os.listdir(f"/proc/{server.process.pid}/fd"))
+
+
+def refused_in_all(server: ServerProcess) -> Counter[str]:
+    """Stops the server; what it has dropped or refused, by place and reason, as ``place: reason``."""
+    server.stop()
+    counts: Counter[str] = Counter()
+    for line in server.lines:
+        for word, number in re.findall(r"(\w+: \w+) (\d+)", line.partition("dropped or refused: ")[2]):
+            counts[word] += int(number)
+    return counts
 
 
 def next_push(link: Link, timeout: float = 0.3) -> pb.RendezvousMessage | None:
