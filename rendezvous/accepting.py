@@ -98,7 +98,8 @@ class AcceptPolicy:
 class AcceptingFactory(ServerFactory):
     """Makes a protocol for each accepted connection, with the address of the client that it belongs to.
 
-    `place` is where refusals are counted; `console` answers commands from loopback.
+    `place` is where refusals are counted; `console` answers commands from loopback. `opened` is how many
+    connections were admitted since start.
     """
 
     noisy = False
@@ -107,6 +108,7 @@ class AcceptingFactory(ServerFactory):
         self.policy = policy
         self.place = place
         self._console = console
+        self.opened = 0
 
     def accepted(self, source: Address) -> Protocol:
         """The protocol for an admitted connection; it releases `source.host` when it is lost."""
@@ -119,6 +121,7 @@ class AcceptingFactory(ServerFactory):
         except Refused as refused:
             self.drop(str(refused))
             return None
+        self.opened += 1
         return self.accepted(source)
 
     def is_client(self, source: Address, data: bytes) -> bool:

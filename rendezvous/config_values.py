@@ -135,6 +135,30 @@ def relays_for(value: str) -> tuple[tuple[IPv4Network | IPv6Network, str], ...]:
     return tuple(pairs)
 
 
+API_SERVER_PORT = 21114
+"""Where clients look for an API server: nothing of ours is served there."""
+
+
+def own_listener(value: str) -> "HostPort | None":
+    """``PORT`` on loopback, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``; nothing for none."""
+    if not value:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host:
+        host, port = "127.0.0.1", value
+    try:
+        number = integer(1, 65535)(port)
+        address = str(ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host))
+        if number == API_SERVER_PORT or (":" in address) != host.startswith("["):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"PORT, ADDRESS:PORT or [ADDRESS]:PORT, a port from 1 to 65535 but not {API_SERVER_PORT}, "
+            "where clients look for an API server"
+        ) from None
+    return HostPort(address, number)
+
+
 class Place(NamedTuple):
     """Where something stands, in degrees."""
 

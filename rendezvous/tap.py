@@ -1,5 +1,6 @@
 """``twistd rendezvous``: the options, and the one place where everything is wired."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,12 +10,12 @@ from twisted.python import usage
 
 from rendezvous import __version__, process
 from rendezvous.config import load
-from rendezvous.config_values import ConfigError
+from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
-from rendezvous.metrics import DropReport, Drops
+from rendezvous.metrics import DropReport, Drops, LoopLag
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
 from rendezvous.start_report import StartReport, own_address_in
@@ -136,22 +137,49 @@ def _compose(settings: Settings, reactor: Any) -> IService:
     certificates = _certificates(settings, reactor)
     if certificates is not None:
         services.addService(certificates)
+    servers: dict[str, HbbsService | HbbrService | WebService] = {}
     websockets: dict[bytes, WebSocketFactory] = {}
     stored: Stored | None = None
+    hbbs: HbbsService | None = None
+    hbbr: HbbrService | None = None
     if settings.has_hbbs:
         stored = prepare(settings.database)
         store = SQLitePeerStore(settings.database, reactor)
         hbbs = HbbsService(settings, identity, store, stored, drops, reactor, certificates)
         services.addService(hbbs)
+        servers["hbbs"] = hbbs
         websockets[b"/ws/id"] = hbbs.websocket
     if settings.has_hbbr:
         hbbr = HbbrService(settings, identity.licence_key, drops, reactor, certificates)
         services.addService(hbbr)
+        servers["hbbr"] = hbbr
         websockets[b"/ws/relay"] = hbbr.websocket
     if settings.has_web:
-        services.addService(WebService(settings, websockets, certificates, drops, reactor))
+        servers["web"] = WebService(settings, websockets, certificates, drops, reactor)
+        services.addService(servers["web"])
+    if settings.metrics is not None:
+        services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
     services.addService(DropReport(drops, reactor))
     services.addService(StartReport(settings, identity, stored))
+    return services
+
+
+def _metrics(
+    where: HostPort,
+    hbbs: HbbsService | None,
+    hbbr: HbbrService | None,
+    servers: Mapping[str, HbbsService | HbbrService | WebService],
+    drops: Drops,
+    reactor: Any,
+) -> IService:
+    from rendezvous.exposition.figures import Figures  # takes a library that only this needs
+    from rendezvous.exposition.service import MetricsService
+
+    services = MultiService()
+    lag = LoopLag(reactor)
+    services.addService(lag)
+    figures = Figures(hbbs, hbbr.relay if hbbr is not None else None, servers, drops, lag)
+    services.addService(MetricsService(where, figures, drops, reactor))
     return services
 
 

@@ -15,6 +15,7 @@ from rendezvous.hbbs.history import PunchRequests
 from rendezvous.hbbs.request import NOTHING, Answer, Request, Transport
 from rendezvous.hbbs.routes import Routes
 from rendezvous.identity import Identity
+from rendezvous.metrics import Outcomes
 from rendezvous.peers.directory import Directory, Peer
 from rendezvous.wire.address import mangle
 from rendezvous.wire.rendezvous_pb2 import (
@@ -85,11 +86,18 @@ class Punching:
         self._punch_requests = punch_requests
         self._access = access
         self._pace_of_log = Pace(*LOGGED)
+        self.outcomes = Outcomes(
+            (
+                *("punched", "punched_udp", "local", "relayed", "refused", "timed_out", "abandoned"),
+                *("wrong_key", "not_logged_in", "unknown", "offline"),
+            )
+        )
 
     def punch_hole_request(self, request: Request[PunchHoleRequest]) -> Answer:
         """Tells B of A; fires with the PunchHoleResponse, or the RelayResponse, that B's answer makes."""
         message = request.message
         if self._licence_key and not hmac.compare_digest(message.licence_key.encode(), self._licence_key):
+            self.outcomes.ended("wrong_key")
             if self._pace_of_log.allows(request.arrival):
                 id = message.id[:_MOST_OF_AN_ID]
                 self.log.info("{address} asked for {id!r} with a wrong key", address=request.source, id=id)
@@ -101,6 +109,7 @@ class Punching:
 
     def _look_up(self, logged_in: bool, request: Request[PunchHoleRequest]) -> Answer:
         if not logged_in:
+            self.outcomes.ended("not_logged_in")
             return (PunchHoleResponse(other_failure=NOT_LOGGED_IN),)
         peer = self._directory.get(request.message.id)
         if peer is not None:
@@ -109,13 +118,15 @@ class Punching:
 
     def _punch(self, peer: Peer | None, request: Request[PunchHoleRequest]) -> Answer:
         if peer is None or not self._access.may_be_reached(peer.id):
+            self.outcomes.ended("unknown")
             return (PunchHoleResponse(failure=PunchHoleResponse.ID_NOT_EXIST),)
         if not self._directory.is_online(peer) or peer.address is None:
+            self.outcomes.ended("offline")
             return (PunchHoleResponse(failure=PunchHoleResponse.OFFLINE),)
         if request.connection is None or request.connection.lost:
             raise Refused("connection_lost")
         repeated = self._exchanges.repeated(request)
-        exchange = repeated or self._exchanges.begin(request, peer)
+        exchange = repeated or self._exchanges.begin(request, peer, self.outcomes)
         asker, target = request.source.host, peer.address.host
         self._punch_requests.asked(asker, peer.id, target, request.arrival, time.time())
         self._tell_target(exchange, request)
@@ -172,7 +183,7 @@ class Punching:
             upnp_port=message.upnp_port,
             socket_addr_v6=message.socket_addr_v6,
         )
-        self._exchanges.finish(answered, (response,))
+        self._exchanges.finish(answered, "punched_udp" if is_udp else "punched", (response,))
         return NOTHING
 
     def local_addr(self, request: Request[LocalAddr]) -> Answer:
@@ -189,5 +200,5 @@ class Punching:
             relay_server=self._routes.relay_for(asker.source.host, message.relay_server),
             socket_addr_v6=message.socket_addr_v6,
         )
-        self._exchanges.finish(answered, (response,))
+        self._exchanges.finish(answered, "local", (response,))
         return NOTHING

@@ -52,6 +52,10 @@ class RelayServers:
         self._hosts.clear()
         self._found_places.clear()
 
+    def answers(self, name: str) -> bool:
+        """Whether the configured relay answered when last dialed; a single one is never dialed, and does."""
+        return name in self._answering
+
     @property
     def healthy(self) -> tuple[str, ...]:
         """The relays to choose from, in the configured order."""
