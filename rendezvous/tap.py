@@ -120,15 +120,19 @@ def makeService(options: _ServerOptions) -> IService:
 
     process.prepare(reactor)
     try:
-        return _compose(options.settings, reactor)
+        return compose(options.settings, reactor, raise_descriptor_limit())
     except (ConfigError, StoreError) as error:
         raise SystemExit(str(error)) from None
     except MemoryError:
         raise SystemExit("There is not enough memory to start; give it more.") from None
 
 
-def _compose(settings: Settings, reactor: Any) -> IService:
-    settings = fit_to_descriptors(settings, raise_descriptor_limit())
+def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
+    """The service that `settings` describe, in a process that may have so many `descriptors`.
+
+    Its ports are bound. Raises ConfigError or StoreError.
+    """
+    settings = fit_to_descriptors(settings, descriptors)
     if settings.mask is not None and not settings.local_ip:
         settings = replace(settings, local_ip=own_address_in(settings.mask))
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
