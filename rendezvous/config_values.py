@@ -135,6 +135,39 @@ def relays_for(value: str) -> tuple[tuple[IPv4Network | IPv6Network, str], ...]:
     return tuple(pairs)
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of `words`, in any case of letters."""
+
+    def parse(value: str) -> str:
+        if value.lower() not in words:
+            raise ValueError(" or ".join((", ".join(words[:-1]), words[-1])))
+        return value.lower()
+
+    return parse
+
+
+LEVELS = ("debug", "info", "warn", "error", "critical")
+SUBSYSTEMS = (
+    *("hbbs", "hbbs.http_proxy", "hbbs.punching", "hbbs.registration", "hbbs.relays", "hbbs.settings"),
+    *("hbbr", "peers", "web", "tls", "lists"),
+)
+"""Whose events the log tells apart."""
+
+
+def log_levels(value: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of a subsystem and the least level that is logged of it; that of the empty one comes first."""
+    levels = {"": "info"}
+    for word in filter(None, (word.strip() for word in value.lower().split(","))):
+        subsystem, _, level = word.rpartition("=")
+        if level not in LEVELS or (subsystem and subsystem not in SUBSYSTEMS) or word.startswith("="):
+            raise ValueError(
+                "a level, with others for subsystems, such as info,hbbs=debug; levels are "
+                f"{', '.join(LEVELS)}; subsystems are {', '.join(SUBSYSTEMS)}"
+            )
+        levels[subsystem] = level
+    return tuple(levels.items())
+
+
 API_SERVER_PORT = 21114
 """Where clients look for an API server: nothing of ours is served there."""
 

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from twisted.application.service import Service
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
+
+from rendezvous.logs import logger
 
 
 class Drops:
@@ -94,7 +95,7 @@ class LoopLag(Service):
 class DropReport(Service):
     """Logs once in a while what was dropped since the last time, and nothing when nothing was."""
 
-    log = Logger(namespace="rendezvous")
+    log = logger()
     interval = 600
     """Seconds."""
 

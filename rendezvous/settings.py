@@ -17,7 +17,9 @@ from rendezvous.config_values import (
     integer,
     ipv4_network,
     local_address,
+    log_levels,
     networks,
+    one_of,
     origins,
     own_listener,
     relay_places,
@@ -251,6 +253,14 @@ class Settings:
     metrics: HostPort | None = _setting(
         "", own_listener, "PORT or ADDRESS:PORT for Prometheus; loopback without an address"
     )
+
+    log_format: str = _setting(
+        "auto", one_of("auto", "text", "json"), "how twistd writes the log; auto: text on a terminal, else json"
+    )
+    log_level: tuple[tuple[str, str], ...] = _setting(
+        "info", log_levels, "least level that is logged, also for subsystems: info,hbbs=debug"
+    )
+    log_privacy: bool = _setting("no", yes_no, "shorten addresses and ids in the log")
 
     single_bandwidth: float = _setting(
         "128",

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from twisted.application.service import Service
-from twisted.logger import Logger
 
 import twisted
 from rendezvous import __version__
 from rendezvous.client_config import client_config
 from rendezvous.identity import Identity
+from rendezvous.logs import logger
 from rendezvous.peers.store import Stored
 from rendezvous.settings import NO_EFFECT, Settings
 
@@ -38,7 +38,7 @@ def own_address_in(network: IPv4Network) -> str:
 class StartReport(Service):
     """Logs the statement when everything else has started; its last line ends in "ready"."""
 
-    log = Logger(namespace="rendezvous")
+    log = logger()
 
     def __init__(self, settings: Settings, identity: Identity, stored: Stored | None) -> None:
         self._settings = settings

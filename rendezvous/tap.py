@@ -15,6 +15,8 @@ from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
+from rendezvous.log_output import Logged, open_output, twistd_options
+from rendezvous.logs import gate
 from rendezvous.metrics import DropReport, Drops, LoopLag
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
@@ -119,8 +121,13 @@ def makeService(options: _ServerOptions) -> IService:
     from twisted.internet import reactor  # twistd's --reactor decides which one this is
 
     process.prepare(reactor)
+    settings, twistd = options.settings, twistd_options(options)
+    if twistd is None and "log_format" in settings.sources:
+        warning = "log-format has no effect: it is for twistd rendezvous, and something else writes this log."
+        settings = replace(settings, warnings=(*settings.warnings, warning))
     try:
-        return compose(options.settings, reactor, raise_descriptor_limit())
+        service = compose(settings, reactor, raise_descriptor_limit())
+        return Logged(service, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
     except (ConfigError, StoreError) as error:
         raise SystemExit(str(error)) from None
     except MemoryError:
@@ -132,6 +139,10 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
 
     Its ports are bound. Raises ConfigError or StoreError.
     """
+    if "log_level" in settings.sources:
+        gate.set_levels(settings.log_level)
+    if "log_privacy" in settings.sources:
+        gate.private = settings.log_privacy
     settings = fit_to_descriptors(settings, descriptors)
     if settings.mask is not None and not settings.local_ip:
         settings = replace(settings, local_ip=own_address_in(settings.mask))

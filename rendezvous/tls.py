@@ -12,10 +12,10 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from rendezvous.config_values import ConfigError
+from rendezvous.logs import logger
 
 FIRST_BYTE = b"\x16"
 """With which every TLS connection begins, and no HTTP request."""
@@ -47,7 +47,7 @@ class Certificates(Service):
     a few seconds; while they are broken the certificates stay as they were. Raises ConfigError.
     """
 
-    log = Logger(namespace="rendezvous.tls")
+    log = logger("tls")
     interval = 5.0
     """Seconds between two looks at the files."""
 
@@ -69,10 +69,10 @@ class Certificates(Service):
         unreadable = list(self._unreadable())
         for file, why in unreadable:
             self.log.warn(
-                "{file} is in use, but can't be read again when it changes: {why}; let the server's user "
+                "{file} is in use, but can't be read again when it changes: {reason}; let the server's user "
                 "read it (docs/operations.md, TLS)",
                 file=file,
-                why=why,
+                reason=why,
             )
         if unreadable:
             self._seen = self._stamps()  # as far as this user sees; the warning has been given
@@ -93,7 +93,7 @@ class Certificates(Service):
         try:
             self._loaded = self._load()
         except ConfigError as error:
-            self.log.error("the certificates stay as they were: {error}", error=str(error))
+            self.log.error("the certificates stay as they were: {reason}", reason=str(error))
             return
         self.log.info("certificates were read again: {n} names", n=len(self._loaded.by_name))
 

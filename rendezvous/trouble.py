@@ -30,7 +30,7 @@ class Trouble:
         if self._clock.seconds() - self._told_at < EVERY:
             return
         times = f" ({self._failures} times by now)" if self._failures > 1 else ""
-        self._log.error("{what} failed{times}: {why}", what=self._what, times=times, why=why)
+        self._log.error("{what} failed{times}: {reason}", what=self._what, times=times, reason=why)
         self._told_at = self._clock.seconds()
         self._told = True
 

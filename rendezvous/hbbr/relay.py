@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from rendezvous.address_lists import AddressList
 from rendezvous.admission import LOGGED, Pace, Refused
@@ -16,6 +15,7 @@ from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.session import Session, Side, Splicer
 from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.wire.messages import MalformedMessage, decode
 from rendezvous.wire.rendezvous_pb2 import RequestRelay
@@ -36,7 +36,7 @@ class RelayTimes:
 class Relay:
     """Joins connections by uuid. Addresses in `blocklist` are refused on accept, those in `blacklist` slow."""
 
-    log = Logger(namespace="rendezvous.relay")
+    log = logger("hbbr")
 
     def __init__(
         self,
@@ -148,7 +148,7 @@ class Relay:
         self.sessions.add(session)
         if not self._ticks.running:
             self._ticks.start(1.0, now=False)
-        self.log.info("{first} and {second} are joined", first=first.source, second=second.source)
+        self.log.debug("{first} and {second} are joined", first=first.source, second=second.source)
         session.start()
 
     def _ended(self, session: Session, why: str) -> None:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
 from rendezvous.admission import Refused
 from rendezvous.hbbs.request import Replies, Request
+from rendezvous.logs import logger
 from rendezvous.metrics import Outcomes
 from rendezvous.peers.directory import Peer
 from rendezvous.wire.address import Address, MalformedAddress, is_ipv6, mangle, unmangle
@@ -79,7 +79,7 @@ class Answered(NamedTuple):
 class Exchanges:
     """All pending exchanges, each with a deadline; a connection has one at a time."""
 
-    log = Logger(namespace="rendezvous.exchanges")
+    log = logger("hbbs.punching")
 
     def __init__(self, clock: IReactorTime, limits: ExchangeLimits) -> None:
         self._clock = clock
@@ -178,21 +178,34 @@ class Exchanges:
     def _end(self, exchange: Exchange, outcome: str, replies: Replies) -> None:
         self._forget(exchange)
         exchange.outcomes.answered(outcome, self._clock.seconds() - exchange.asker.arrival)
+        self._tell(exchange, outcome)
         exchange.result.callback(replies)
 
     def _expire(self, exchange: Exchange) -> None:
         if exchange.provisional is not None:
-            self.log.info("{id} has answered only from an address it is not registered from", id=exchange.target.id)
+            self.log.debug(
+                "{id} has answered only from an address it is not registered from", id=exchange.target.id
+            )
             self._end(exchange, *exchange.provisional)
             return
         self._forget(exchange)
         exchange.outcomes.ended("timed_out")
+        self._tell(exchange, "timed_out")
         exchange.result.errback(Refused("exchange_timed_out"))
 
     def _abandon(self, exchange: Exchange) -> None:
         """The asker has left, or asks for something else."""
         self._forget(exchange)
         exchange.outcomes.ended("abandoned")
+        self._tell(exchange, "abandoned")
+
+    def _tell(self, exchange: Exchange, outcome: str) -> None:
+        self.log.debug(
+            "{address} asked for {id}: {outcome}",
+            address=exchange.asker.source,
+            id=exchange.target.id,
+            outcome=outcome,
+        )
 
     def _forget(self, exchange: Exchange) -> None:
         host, target = exchange.asker.source.host, exchange.target.id

@@ -10,14 +10,14 @@ from collections import Counter
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rendezvous.admission import Refused
+from rendezvous.admission import LOGGED, Pace, Refused
 from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.hbbs.history import AddressChanges
 from rendezvous.hbbs.request import Answer, Replies, Request
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.peers.batches import QueueFull, StoreFailed
 from rendezvous.peers.directory import Directory, Peer
@@ -37,7 +37,7 @@ _NEW_ID = re.compile(r"[A-Za-z][\w-]{5,15}")
 class Registration:
     """RegisterPeer and RegisterPk."""
 
-    log = Logger(namespace="rendezvous.registration")
+    log = logger("hbbs.registration")
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Registration:
         self._access = access
         self._drops = drops
         self._keep_alive = keep_alive
+        self._pace_of_log = Pace(*LOGGED)
         self.results: Counter[tuple[str, str]] = Counter()
         """How often a RegisterPk was answered since start, by transport and result."""
 
@@ -171,7 +172,13 @@ class Registration:
     def _answer(
         self, result: RegisterPkResponse.Result, request: Request[RegisterPk], keep_alive: int = 0
     ) -> Replies:
-        self.results[request.transport.value, RegisterPkResponse.Result.Name(result).lower()] += 1
+        name = RegisterPkResponse.Result.Name(result).lower()
+        self.results[request.transport.value, name] += 1
+        said = self.log.debug
+        if result == RegisterPkResponse.UUID_MISMATCH and self._pace_of_log.allows(request.arrival):
+            said = self.log.info  # another machine has that id, which its administrator has to know
+        id = request.message.id[:_LONGEST_ID]
+        said("{address} wants to register {id!r}: {result}", address=request.source, id=id, result=name)
         return (RegisterPkResponse(result=result, keep_alive=keep_alive),)
 
     # Id change -----------------------------------------------------------------------------------
@@ -209,10 +216,10 @@ class Registration:
         if not done:
             raise Denied(RegisterPkResponse.UUID_MISMATCH)
         self.log.info(
-            "{address}: id {old} is now {new}",
+            "{address}: id {old_id} is now {new_id}",
             address=request.source,
-            old=request.message.old_id,
-            new=request.message.id,
+            old_id=request.message.old_id,
+            new_id=request.message.id,
         )
         return self._answer(RegisterPkResponse.OK, request)
 

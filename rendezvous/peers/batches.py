@@ -4,14 +4,14 @@ from collections.abc import Collection, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rendezvous.logs import logger
 from rendezvous.metrics import Histogram
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
 
-log = Logger(namespace="rendezvous.store")
+log = logger("peers")
 
 _GATHER = 0.002
 """Seconds for which lookups are gathered."""
