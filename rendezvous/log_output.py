@@ -42,7 +42,8 @@ def as_json(event: LogEvent) -> str:
     }
     if failure is not None:
         told["traceback"] = failure.getTraceback()
-    return json.dumps({**plain_fields(event), **told}) + "\n"
+    fields = {name: value for name, value in plain_fields(event).items() if name not in told}
+    return json.dumps(told | fields) + "\n"
 
 
 @implementer(ILogObserver)

@@ -114,9 +114,11 @@ class TestPrivacy:
         logger().info("{a} and {b}: {id!r} was {old_id}, {n}", a=V4, b=V6, id="123456789", old_id="abcdef", n=5)
         [event] = events
         assert formatEvent(event) == "192.0.2.0/24 and 2001:db8:a::/48: '123...' was abc..., 5"
-        line = as_json(event)
-        for secret in ("77", "b::c", "456", "def"):
-            assert secret not in line.partition('"a"')[2].replace('"time"', "")[:200]
+        told = json.loads(as_json(event))
+        assert [told[name] for name in ("a", "b", "id", "old_id", "n")] == [
+            *("192.0.2.0/24", "2001:db8:a::/48"),
+            *("123...", "abc...", 5),
+        ]
 
     def test_not_private(self, events: list[LogEvent]) -> None:
         """Otherwise they are whole."""

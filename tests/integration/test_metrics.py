@@ -245,7 +245,8 @@ def test_loopback_only(port: int) -> None:
 def test_an_address(start_server: StartServer) -> None:
     """With an address that one answers; a relay alone has the relay's figures."""
     port = free_port()
-    start_server("--metrics", f"127.0.0.2:{port + 5}", part="hbbr", port=port)
+    server = start_server("--metrics", f"127.0.0.2:{port + 5}", part="hbbr", port=port)
+    server.wait_line(f"Metrics on http://127.0.0.2:{port + 5}/metrics")
     text = get(port + 5, host="127.0.0.2")
     assert "rendezvous_relay_sessions 0" in text
     assert "rendezvous_peers" not in text
