@@ -13,7 +13,8 @@ from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
 
-from rendezvous.admission import Admission, Refused
+from rendezvous.admission import Admission, Pace, Refused
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.sockets import hand_over
 from rendezvous.text_console import Console, TextOrFrames, looks_framed
@@ -98,15 +99,19 @@ class AcceptPolicy:
 class AcceptingFactory(ServerFactory):
     """Makes a protocol for each accepted connection, with the address of the client that it belongs to.
 
-    `place` is where refusals are counted; `console` answers commands from loopback.
+    `place` is where refusals are counted; `console` answers commands from loopback. `opened` is how many
+    connections were admitted since start.
     """
 
     noisy = False
+    log = logger()
 
     def __init__(self, policy: AcceptPolicy, place: str, console: Console | None = None) -> None:
         self.policy = policy
         self.place = place
         self._console = console
+        self._pace_of_log = Pace(1, 1 / 60)
+        self.opened = 0
 
     def accepted(self, source: Address) -> Protocol:
         """The protocol for an admitted connection; it releases `source.host` when it is lost."""
@@ -118,7 +123,12 @@ class AcceptingFactory(ServerFactory):
             self.policy.admit(source.host)
         except Refused as refused:
             self.drop(str(refused))
+            if str(refused) != "denied" and self._pace_of_log.allows(self.policy.clock.seconds()):
+                self.log.warn(
+                    "{address} and maybe others are refused: {reason}", address=source, reason=str(refused)
+                )
             return None
+        self.opened += 1
         return self.accepted(source)
 
     def is_client(self, source: Address, data: bytes) -> bool:

@@ -7,9 +7,9 @@ from pathlib import Path
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from rendezvous.config_values import ConfigError
+from rendezvous.logs import logger
 from rendezvous.wire.address import plain_host, plain_network
 
 
@@ -107,7 +107,7 @@ def read_list(path: Path, *, ids: bool = False) -> AddressList:
 class ListFile(Service):
     """A list that follows its file: read again when that has changed, kept as it is while it is broken."""
 
-    log = Logger(namespace="rendezvous.lists")
+    log = logger("lists")
     interval = 1.0
     """Seconds between two looks at the file."""
 
@@ -143,7 +143,7 @@ class ListFile(Service):
         except ConfigError as error:  # looked at again, since a file that can't be read now may be soon
             if str(error) != self._wrong:
                 self._wrong = str(error)
-                self.log.warn("the list stays as it was: {error}", error=self._wrong)
+                self.log.warn("the list stays as it was: {reason}", reason=self._wrong)
             return
         self._seen, self._wrong = stamp, ""
         self.log.info("{path} was read again: {n} entries", path=str(self._path), n=len(self.entries))

@@ -5,7 +5,7 @@ Flag, ``--config`` INI file, ``.env`` in the working directory, environment. Nam
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,18 @@ def load(
     shared.append(("the environment", by_name(os.environ if environ is None else environ)))
     places += [(place, _shared_port(server, given, place)) for place, given in shared]
 
+    return _settle(server, places, directory, warnings)
+
+
+def from_arguments(server: Server, given: Mapping[str, str]) -> Settings:
+    """The settings of `server` that a program has `given`, and nobody else. Raises ConfigError."""
+    return _settle(server, [("the arguments", given)], Path.cwd(), [])
+
+
+def _settle(
+    server: Server, places: Sequence[tuple[str, Mapping[str, str]]], directory: Path, warnings: Sequence[str]
+) -> Settings:
+    """Each setting from the first of `places` that has it, else its default."""
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for setting in SETTINGS.values():

@@ -135,6 +135,63 @@ def relays_for(value: str) -> tuple[tuple[IPv4Network | IPv6Network, str], ...]:
     return tuple(pairs)
 
 
+def one_of(*words: str) -> Callable[[str], str]:
+    """One of `words`, in any case of letters."""
+
+    def parse(value: str) -> str:
+        if value.lower() not in words:
+            raise ValueError(" or ".join((", ".join(words[:-1]), words[-1])))
+        return value.lower()
+
+    return parse
+
+
+LEVELS = ("debug", "info", "warn", "error", "critical")
+SUBSYSTEMS = (
+    *("hbbs", "hbbs.http_proxy", "hbbs.punching", "hbbs.registration", "hbbs.relays", "hbbs.settings"),
+    *("hbbr", "peers", "web", "tls", "lists"),
+)
+"""Whose events the log tells apart."""
+
+
+def log_levels(value: str) -> tuple[tuple[str, str], ...]:
+    """Pairs of a subsystem and the least level that is logged of it; that of the empty one comes first."""
+    levels = {"": "info"}
+    for word in filter(None, (word.strip() for word in value.lower().split(","))):
+        subsystem, _, level = word.rpartition("=")
+        if level not in LEVELS or (subsystem and subsystem not in SUBSYSTEMS) or word.startswith("="):
+            raise ValueError(
+                "a level, with others for subsystems, such as info,hbbs=debug; levels are "
+                f"{', '.join(LEVELS)}; subsystems are {', '.join(SUBSYSTEMS)}"
+            )
+        levels[subsystem] = level
+    return tuple(levels.items())
+
+
+API_SERVER_PORT = 21114
+"""Where clients look for an API server: nothing of ours is served there."""
+
+
+def own_listener(value: str) -> "HostPort | None":
+    """``PORT`` on loopback, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``; nothing for none."""
+    if not value:
+        return None
+    host, _, port = value.rpartition(":")
+    if not host:
+        host, port = "127.0.0.1", value
+    try:
+        number = integer(1, 65535)(port)
+        address = str(ip_address(host[1:-1] if host.startswith("[") and host.endswith("]") else host))
+        if number == API_SERVER_PORT or (":" in address) != host.startswith("["):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            f"PORT, ADDRESS:PORT or [ADDRESS]:PORT, a port from 1 to 65535 but not {API_SERVER_PORT}, "
+            "where clients look for an API server"
+        ) from None
+    return HostPort(address, number)
+
+
 class Place(NamedTuple):
     """Where something stands, in degrees."""
 

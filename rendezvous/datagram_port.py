@@ -39,7 +39,8 @@ class DatagramPort:
     """Receives on a bound, non-blocking socket and hands every datagram to `protocol`.
 
     Counted at `place` are datagrams that the network does not take, which are gone as lost ones are, and
-    those that came faster than they were received, so that the kernel had no room for them.
+    those that came faster than they were received, so that the kernel had no room for them. `received` is
+    how many came since start.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class DatagramPort:
         self._drops = drops
         self._place = place
         self._overflowed = 0
+        self.received = 0
 
     def startListening(self) -> None:
         """Begins to receive."""
@@ -87,10 +89,11 @@ class DatagramPort:
         receive, send = self._socket.recvfrom, self._socket.sendto
         quick_answer = self._protocol.quick_answer
         now = self._reactor.seconds()
-        for _ in range(_MOST_PER_TURN):
+        for number in range(_MOST_PER_TURN):
             try:
                 datagram, addr = receive(_LARGEST)
             except BlockingIOError:
+                self.received += number
                 return
             except OSError:  # an earlier datagram could not be delivered; nothing to do with the next one
                 continue
@@ -102,6 +105,7 @@ class DatagramPort:
                     send(answer, addr)
                 except OSError:
                     self._drops.count(self._place, "send_failed")
+        self.received += _MOST_PER_TURN
         self._count_overflow()
 
     def _count_overflow(self) -> None:

@@ -13,6 +13,11 @@ _PER_WEB_CONNECTION = 2
 """A web connection has a socket, and one to the API server."""
 
 
+def descriptor_limit() -> int:
+    """How many descriptors may be open."""
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
 def raise_descriptor_limit() -> int:
     """Raises the limit of open descriptors as far as this user may; returns it."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -15,8 +15,10 @@ from twisted.internet.interfaces import (
     IReactorFromThreads,
     IResolutionReceiver,
 )
-from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import implementer
+
+from rendezvous.logs import logger
 
 _Question = tuple[str, int, int, int]
 """The first arguments of getaddrinfo."""
@@ -116,7 +118,7 @@ class EndWithoutMemory:
     ends at once.
     """
 
-    log = Logger(namespace="rendezvous")
+    log = logger()
 
     def __init__(self) -> None:
         self._spare = bytearray(1 << 20)

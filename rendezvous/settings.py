@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rendezvous.config_values import (
+    HostPort,
     Place,
     api_server,
     bind_address,
@@ -16,8 +17,11 @@ from rendezvous.config_values import (
     integer,
     ipv4_network,
     local_address,
+    log_levels,
     networks,
+    one_of,
     origins,
+    own_listener,
     relay_places,
     relays_for,
     software_url,
@@ -87,15 +91,9 @@ class Settings:
     data: str = _setting(".", text, "folder of the keys, the database and the address lists")
     host: str = _setting("", text, "name or address by which clients reach this server, for what is shown at start")
     bind: str = _setting("", bind_address, "IP address to listen on; all of them when empty", short="b")
-    port: int = _setting(
-        "21116", integer(2, 65532), "main port P; P-1 and P+2 go with it", servers="hbbs", short="p"
-    )
+    port: int = _setting("21116", integer(2, 65532), "main port P; P-1, P+2 go with it", servers="hbbs", short="p")
     relay_port: int = _setting(
-        "",
-        integer(1, 65533),
-        "relay port Q, P+1 when not given; Q+2 goes with it",
-        servers="hbbr",
-        short="p",
+        "", integer(1, 65533), "relay port Q, P+1 when not given; Q+2 goes with it", servers="hbbr", short="p"
     )
     key: str = _setting(
         "",
@@ -170,16 +168,10 @@ class Settings:
         "100000", integer(1, 10**7), "registrations waiting to be written at a time", servers="hbbs"
     )
     max_tracked: int = _setting(
-        "100000",
-        integer(100, 10**7),
-        "addresses and ids whose rates are remembered at a time",
-        servers="hbbs",
+        "100000", integer(100, 10**7), "addresses and ids whose rates are remembered at a time", servers="hbbs"
     )
     max_exchanges: int = _setting(
-        "20000",
-        integer(1, 10**7),
-        "punch and relay requests waiting for an answer at a time",
-        servers="hbbs",
+        "20000", integer(1, 10**7), "punch and relay requests waiting for an answer at a time", servers="hbbs"
     )
     max_exchanges_per_address: int = _setting(
         "256", integer(1, 10**6), "the same for one asking address", servers="hbbs"
@@ -191,10 +183,7 @@ class Settings:
         "30", integer(1, 600, " seconds"), "how long the other client may take to answer", servers="hbbs"
     )
     max_frame: int = _setting(
-        "65536",
-        integer(1024, 2**24, " bytes"),
-        "longest message from a TCP or WebSocket client",
-        servers="hbbs",
+        "65536", integer(1024, 2**24, " bytes"), "longest message from a TCP or WebSocket client", servers="hbbs"
     )
     max_connections: int = _setting(
         "12000", integer(1, 10**6), "TCP and WebSocket connections of hbbs at a time", servers="hbbs"
@@ -261,6 +250,18 @@ class Settings:
     max_web_connections: int = _setting("1000", integer(1, 10**6), "HTTP connections at a time")
     max_web_connections_per_address: int = _setting("200", integer(1, 10**6), "the same for one address")
 
+    metrics: HostPort | None = _setting(
+        "", own_listener, "PORT or ADDRESS:PORT for Prometheus; loopback without an address"
+    )
+
+    log_format: str = _setting(
+        "auto", one_of("auto", "text", "json"), "how twistd writes the log; auto: text on a terminal, else json"
+    )
+    log_level: tuple[tuple[str, str], ...] = _setting(
+        "info", log_levels, "least level that is logged, also for subsystems: info,hbbs=debug"
+    )
+    log_privacy: bool = _setting("no", yes_no, "shorten addresses and ids in the log")
+
     single_bandwidth: float = _setting(
         "128",
         decimal(0.001, 1e6, " Mbit/s"),
@@ -310,10 +311,7 @@ class Settings:
         "1000", integer(2, 10**6), "the same for one address", servers="hbbr"
     )
     max_waiting: int = _setting(
-        "4000",
-        integer(1, 10**6),
-        "relay connections that wait for their other side at a time",
-        servers="hbbr",
+        "4000", integer(1, 10**6), "relay connections that wait for their other side at a time", servers="hbbr"
     )
     max_waiting_per_address: int = _setting("256", integer(1, 10**6), "the same for one address", servers="hbbr")
     pairing_timeout: int = _setting(

@@ -27,24 +27,27 @@ _UDP_BUFFER = 8 << 20
 """Bytes asked for when the setting is 0; the kernel gives what it allows."""
 
 
-def listen_tcp(bind: str, port: int, what: str) -> list[socket.socket]:
-    """Listening TCP sockets on `port`, one for each address family. Raises ConfigError naming the port."""
-    return _listen_all(bind, port, socket.SOCK_STREAM, what)
+def listen_tcp(bind: str, port: int, what: str, where: str = "bind") -> list[socket.socket]:
+    """Listening TCP sockets on `port`, one for each address family.
+
+    Raises ConfigError, which names the port and its setting `what`, or the setting `where` of its address.
+    """
+    return _listen_all(bind, port, socket.SOCK_STREAM, what, where)
 
 
 def listen_udp(bind: str, port: int, what: str, receive_buffer: int) -> list[socket.socket]:
     """UDP sockets on `port`, one for each address family, with `receive_buffer` bytes (0: plenty)."""
-    sockets = _listen_all(bind, port, socket.SOCK_DGRAM, what)
+    sockets = _listen_all(bind, port, socket.SOCK_DGRAM, what, "bind")
     for sock in sockets:
         _set_receive_buffer(sock, receive_buffer or _UDP_BUFFER)
     return sockets
 
 
-def _listen_all(bind: str, port: int, kind: int, what: str) -> list[socket.socket]:
+def _listen_all(bind: str, port: int, kind: int, what: str, where: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
         for family, host in _families(bind):
-            sockets.append(_listen(family, host, port, kind, what))
+            sockets.append(_listen(family, host, port, kind, what, where))
     except ConfigError:
         for sock in sockets:
             sock.close()
@@ -77,7 +80,7 @@ def _has_ipv6() -> bool:
     return True
 
 
-def _listen(family: int, host: str, port: int, kind: int, what: str) -> socket.socket:
+def _listen(family: int, host: str, port: int, kind: int, what: str, where: str) -> socket.socket:
     transport = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
     sock = socket.socket(family, kind)
     try:
@@ -92,17 +95,18 @@ def _listen(family: int, host: str, port: int, kind: int, what: str) -> socket.s
             sock.listen(_BACKLOG)
     except OSError as error:
         sock.close()
-        raise ConfigError(_why_not(error, host, port, transport, what)) from None
+        raise ConfigError(_why_not(error, host, port, transport, what, where)) from None
     return sock
 
 
-def _why_not(error: OSError, host: str, port: int, transport: str, what: str) -> str:
+def _why_not(error: OSError, host: str, port: int, transport: str, what: str, where: str) -> str:
     if error.errno == errno.EADDRINUSE:
         return f"{what}: {transport} port {port} is in use; stop its process, or choose another port."
     if error.errno == errno.EACCES:
         return f"{what}: {transport} port {port} takes root's rights; it takes a port above 1023."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"bind: {host!r} is no address of this machine; it takes one that is, or nothing for all."
+        otherwise = ", or nothing for all" if where == "bind" else ""
+        return f"{where}: {host!r} is no address of this machine; it takes one that is{otherwise}."
     return f"{what}: {transport} port {port} can't be opened: {os.strerror(error.errno or 0)}."
 
 

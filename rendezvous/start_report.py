@@ -6,14 +6,15 @@ from collections.abc import Iterator
 from ipaddress import IPv4Network
 
 from twisted.application.service import Service
-from twisted.logger import Logger
 
 import twisted
 from rendezvous import __version__
 from rendezvous.client_config import client_config
 from rendezvous.identity import Identity
+from rendezvous.logs import logger
 from rendezvous.peers.store import Stored
 from rendezvous.settings import NO_EFFECT, Settings
+from rendezvous.wire.address import is_ipv6
 
 _SOMEWHERE = "192.0.2.1"
 """An address that the default route leads to; nothing is sent there."""
@@ -38,7 +39,7 @@ def own_address_in(network: IPv4Network) -> str:
 class StartReport(Service):
     """Logs the statement when everything else has started; its last line ends in "ready"."""
 
-    log = Logger(namespace="rendezvous")
+    log = logger()
 
     def __init__(self, settings: Settings, identity: Identity, stored: Stored | None) -> None:
         self._settings = settings
@@ -108,6 +109,10 @@ class StartReport(Service):
             )
         if settings.has_web:
             yield "Web on " + ", ".join(self._web(where))
+        if settings.metrics is not None:
+            host = settings.metrics.host
+            shown = f"[{host}]" if is_ipv6(host) else host
+            yield f"Metrics on http://{shown}:{settings.metrics.port}/metrics"
         key = f"key fingerprint {identity.fingerprint}" if identity.public_key else "no key"
         yield f"Data folder {settings.data}, {key}"
         if settings.has_hbbs:

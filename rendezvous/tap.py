@@ -1,5 +1,6 @@
 """``twistd rendezvous``: the options, and the one place where everything is wired."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,12 +10,14 @@ from twisted.python import usage
 
 from rendezvous import __version__, process
 from rendezvous.config import load
-from rendezvous.config_values import ConfigError
+from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
-from rendezvous.metrics import DropReport, Drops
+from rendezvous.log_output import Logged, open_output, twistd_options
+from rendezvous.logs import gate
+from rendezvous.metrics import DropReport, Drops, LoopLag
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
 from rendezvous.start_report import StartReport, own_address_in
@@ -118,16 +121,29 @@ def makeService(options: _ServerOptions) -> IService:
     from twisted.internet import reactor  # twistd's --reactor decides which one this is
 
     process.prepare(reactor)
+    settings, twistd = options.settings, twistd_options(options)
+    if twistd is None and "log_format" in settings.sources:
+        warning = "log-format has no effect: it is for twistd rendezvous, and something else writes this log."
+        settings = replace(settings, warnings=(*settings.warnings, warning))
     try:
-        return _compose(options.settings, reactor)
+        service = compose(settings, reactor, raise_descriptor_limit())
+        return Logged(service, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
     except (ConfigError, StoreError) as error:
         raise SystemExit(str(error)) from None
     except MemoryError:
         raise SystemExit("There is not enough memory to start; give it more.") from None
 
 
-def _compose(settings: Settings, reactor: Any) -> IService:
-    settings = fit_to_descriptors(settings, raise_descriptor_limit())
+def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
+    """The service that `settings` describe, in a process that may have so many `descriptors`.
+
+    Its ports are bound. Raises ConfigError or StoreError.
+    """
+    if "log_level" in settings.sources:
+        gate.set_levels(settings.log_level)
+    if "log_privacy" in settings.sources:
+        gate.private = settings.log_privacy
+    settings = fit_to_descriptors(settings, descriptors)
     if settings.mask is not None and not settings.local_ip:
         settings = replace(settings, local_ip=own_address_in(settings.mask))
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
@@ -136,22 +152,49 @@ def _compose(settings: Settings, reactor: Any) -> IService:
     certificates = _certificates(settings, reactor)
     if certificates is not None:
         services.addService(certificates)
+    servers: dict[str, HbbsService | HbbrService | WebService] = {}
     websockets: dict[bytes, WebSocketFactory] = {}
     stored: Stored | None = None
+    hbbs: HbbsService | None = None
+    hbbr: HbbrService | None = None
     if settings.has_hbbs:
         stored = prepare(settings.database)
         store = SQLitePeerStore(settings.database, reactor)
         hbbs = HbbsService(settings, identity, store, stored, drops, reactor, certificates)
         services.addService(hbbs)
+        servers["hbbs"] = hbbs
         websockets[b"/ws/id"] = hbbs.websocket
     if settings.has_hbbr:
         hbbr = HbbrService(settings, identity.licence_key, drops, reactor, certificates)
         services.addService(hbbr)
+        servers["hbbr"] = hbbr
         websockets[b"/ws/relay"] = hbbr.websocket
     if settings.has_web:
-        services.addService(WebService(settings, websockets, certificates, drops, reactor))
+        servers["web"] = WebService(settings, websockets, certificates, drops, reactor)
+        services.addService(servers["web"])
+    if settings.metrics is not None:
+        services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
     services.addService(DropReport(drops, reactor))
     services.addService(StartReport(settings, identity, stored))
+    return services
+
+
+def _metrics(
+    where: HostPort,
+    hbbs: HbbsService | None,
+    hbbr: HbbrService | None,
+    servers: Mapping[str, HbbsService | HbbrService | WebService],
+    drops: Drops,
+    reactor: Any,
+) -> IService:
+    from rendezvous.exposition.figures import Figures  # takes a library that only this needs
+    from rendezvous.exposition.service import MetricsService
+
+    services = MultiService()
+    lag = LoopLag(reactor)
+    services.addService(lag)
+    figures = Figures(hbbs, hbbr.relay if hbbr is not None else None, servers, drops, lag)
+    services.addService(MetricsService(where, figures, drops, reactor))
     return services
 
 

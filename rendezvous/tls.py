@@ -12,10 +12,10 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IOpenSSLServerConnectionCreator, IReactorTime
 from twisted.internet.ssl import AcceptableCiphers, CertificateOptions, TLSVersion
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from rendezvous.config_values import ConfigError
+from rendezvous.logs import logger
 
 FIRST_BYTE = b"\x16"
 """With which every TLS connection begins, and no HTTP request."""
@@ -51,7 +51,7 @@ class Certificates(Service):
     a few seconds; a certificate whose files are broken stays as it was. Raises ConfigError.
     """
 
-    log = Logger(namespace="rendezvous.tls")
+    log = logger("tls")
     interval = 2.0
     """Seconds between two looks at the files."""
 
@@ -74,10 +74,10 @@ class Certificates(Service):
         unreadable = list(self._unreadable())
         for file, why in unreadable:
             self.log.warn(
-                "{file} is in use, but can't be read again when it changes: {why}; let the server's user "
+                "{file} is in use, but can't be read again when it changes: {reason}; let the server's user "
                 "read it (docs/operations.md, TLS)",
                 file=file,
-                why=why,
+                reason=why,
             )
         if unreadable:
             self._seen = self._stamps()  # as far as this user sees; the warning has been given
@@ -101,7 +101,7 @@ class Certificates(Service):
             self._loaded = self._load()
         except ConfigError as error:
             self._contexts = before
-            self.log.error("the certificates stay as they were: {error}", error=str(error))
+            self.log.error("the certificates stay as they were: {reason}", reason=str(error))
             return
         if any(before.get(pair) is not shown for pair, shown in self._contexts.items()):
             self.log.info("certificates were read again: {n} names", n=len(self._loaded.by_name))
@@ -112,7 +112,7 @@ class Certificates(Service):
             try:
                 yield pair, self._shown(pair)
             except ConfigError as error:
-                self.log.error("a certificate stays as it was: {error}", error=str(error))
+                self.log.error("a certificate stays as it was: {reason}", reason=str(error))
                 if pair in self._contexts:
                     yield pair, self._contexts[pair]
 

@@ -20,14 +20,17 @@ class Trouble:
         self._told_at = float("-inf")
         self._told = False
         self._failures = 0
+        self.total = 0
+        """How often it has failed since start."""
 
     def failed(self, why: str) -> None:
         """It has failed."""
         self._failures += 1
+        self.total += 1
         if self._clock.seconds() - self._told_at < EVERY:
             return
         times = f" ({self._failures} times by now)" if self._failures > 1 else ""
-        self._log.error("{what} failed{times}: {why}", what=self._what, times=times, why=why)
+        self._log.error("{what} failed{times}: {reason}", what=self._what, times=times, reason=why)
         self._told_at = self._clock.seconds()
         self._told = True
 

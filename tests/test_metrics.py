@@ -1,4 +1,4 @@
-"""Counted drops and their report."""
+"""What is counted, and the report of drops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
 from zope.interface import implementer
 
-from rendezvous.metrics import DropReport, Drops
+from rendezvous.metrics import DropReport, Drops, Histogram, LoopLag
 
 Lines = Callable[[], list[str]]
 
@@ -87,3 +87,26 @@ def test_a_report_can_start_again(lines: Lines) -> None:
     clock.advance(report.interval)
     assert lines() == ["dropped or refused: tcp: timeout 1"]
     report.stopService()
+
+
+def test_a_histogram() -> None:
+    """A value belongs to the first bound that it does not exceed, or to none; all of them add up."""
+    values = Histogram((1, 10))
+    for value in (0, 1, 1.5, 10, 11):
+        values.observe(value)
+    assert values.counts == [2, 2, 1]
+    assert values.sum == 23.5
+
+
+def test_the_lag_of_the_loop() -> None:
+    """How late a call comes is noted four times a second, until the end."""
+    clock = Clock()
+    lag = LoopLag(clock)
+    lag.startService()
+    clock.advance(0.25)
+    clock.advance(0.25 + 0.3)
+    assert lag.seconds.sum == pytest.approx(0.3)
+    assert sum(lag.seconds.counts) == 2
+    assert lag.seconds.counts[lag.seconds.bounds.index(0.5)] == 1
+    lag.stopService()
+    assert clock.getDelayedCalls() == []

@@ -18,6 +18,7 @@ from rendezvous.metrics import Drops
 from rendezvous.sockets import PortService, listen_tcp, listen_udp
 from rendezvous.stream_port import StreamPort
 from tests.hbbr.real import on_reactor, reactor
+from tests.integration.server import free_port
 
 
 class Greeter(Protocol):
@@ -61,13 +62,6 @@ class Echo(QuickDatagramProtocol):
         if datagram == b"error":
             raise LookupError("an error in serving a client")
         self.transport.write(datagram, addr)
-
-
-def free_port() -> int:
-    """A port that nobody has."""
-    with closing(listen_tcp("127.0.0.1", 0, "port")[0]) as sock:
-        port: int = sock.getsockname()[1]
-        return port
 
 
 def ask(host: str, port: int) -> bytes:

@@ -2,12 +2,12 @@
 
 import hmac
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 
 from rendezvous.address_lists import AddressList
 from rendezvous.admission import LOGGED, Pace, Refused
@@ -15,6 +15,7 @@ from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.session import Session, Side, Splicer
 from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.wire.messages import MalformedMessage, decode
 from rendezvous.wire.rendezvous_pb2 import RequestRelay
@@ -35,7 +36,7 @@ class RelayTimes:
 class Relay:
     """Joins connections by uuid. Addresses in `blocklist` are refused on accept, those in `blacklist` slow."""
 
-    log = Logger(namespace="rendezvous.relay")
+    log = logger("hbbr")
 
     def __init__(
         self,
@@ -63,6 +64,9 @@ class Relay:
         self._splice = splice
         self._recorders = recorders
         self._pace_of_log = Pace(*LOGGED)
+        self.ended: Counter[str] = Counter()
+        """How many sessions have ended since start, by reason."""
+        self._relayed_before: Counter[str] = Counter()
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = clock
 
@@ -81,6 +85,20 @@ class Relay:
         if other is not None:
             self._join(other, half)
         return request.uuid
+
+    @property
+    def waiting(self) -> int:
+        """How many halves wait for their other side."""
+        return len(self._pairing)
+
+    def relayed(self) -> Counter[str]:
+        """Bytes relayed since start, by the transport of the side that sent them: ``tcp`` or ``websocket``."""
+        sent = Counter({"tcp": 0, "websocket": 0})
+        sent.update(self._relayed_before)
+        for session in self.sessions:
+            for side, count in zip(session.sides, session.usage.sent, strict=True):
+                sent[_transport(side)] += count
+        return sent
 
     def left(self, half: Side, uuid: str) -> None:
         """`half`, which waited, is gone or has waited too long."""
@@ -130,19 +148,22 @@ class Relay:
         self.sessions.add(session)
         if not self._ticks.running:
             self._ticks.start(1.0, now=False)
-        self.log.info("{first} and {second} are joined", first=first.source, second=second.source)
+        self.log.debug("{first} and {second} are joined", first=first.source, second=second.source)
         session.start()
 
     def _ended(self, session: Session, why: str) -> None:
         self.sessions.discard(session)
         first, second = session.sides
+        self.ended[why] += 1
+        for side, count in zip(session.sides, session.usage.sent, strict=True):
+            self._relayed_before[_transport(side)] += count
         usage = SessionUsage(
             time.time(),
             self.clock.seconds() - session.usage.started,
             first.source,
-            "tcp" if first.stream else "websocket",
+            _transport(first),
             second.source,
-            "tcp" if second.stream else "websocket",
+            _transport(second),
             session.usage.sent[0],
             session.usage.sent[1],
             round(session.usage.peak),
@@ -156,3 +177,7 @@ class Relay:
     def _tick(self) -> None:
         for session in list(self.sessions):
             session.tick()
+
+
+def _transport(side: Side) -> str:
+    return "tcp" if side.stream else "websocket"

@@ -6,7 +6,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from rendezvous.accepting import AcceptPolicy, Proxies
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy, Proxies
 from rendezvous.address_lists import ListFile
 from rendezvous.admission import Admission
 from rendezvous.hbbr.bandwidth import BandwidthLimits
@@ -68,8 +68,9 @@ class HbbrService(MultiService):
             splicer(reactor),
             recorders,
         )
+        self.admission = Admission(settings.max_relay_connections, settings.max_relay_connections_per_address)
         policy = AcceptPolicy(
-            Admission(settings.max_relay_connections, settings.max_relay_connections_per_address),
+            self.admission,
             blocklist.entries,
             Proxies(settings.trusted_proxies, settings.proxy_protocol),
             drops,
@@ -81,10 +82,10 @@ class HbbrService(MultiService):
         what = "port" if settings.server == "hbbr" else "relay-port"
         self.websocket = relay_websocket_factory(policy, self.relay, settings.max_relay_message, certificates)
         """Accepts WebSocket connections, for the web ports as well."""
-        for port, factory in (
-            (settings.relay_port, RelayFactory(policy, self.relay, settings.max_relay_message, text)),
-            (settings.relay_websocket_port, self.websocket),
-        ):
+        streams = RelayFactory(policy, self.relay, settings.max_relay_message, text)
+        self.accepting: dict[str, AcceptingFactory] = {"relay": streams, "relay_websocket": self.websocket}
+        """What accepts connections, by the name of its port."""
+        for port, factory in ((settings.relay_port, streams), (settings.relay_websocket_port, self.websocket)):
             sockets = listen_tcp(settings.bind, port, what)
             self.addService(PortService([StreamPort(reactor, sock, factory) for sock in sockets]))
         self.addService(blocklist)

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field, replace
 from typing import Protocol as Interface
 
 from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTime
-from twisted.logger import Logger
 from zope.interface import implementer
 
 from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth, TokenBucket, piece
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address
 
@@ -112,7 +112,7 @@ class Session:
     Of the `limits` those of its start count, except when the downgrade is checked; `total` is shared.
     """
 
-    log = Logger(namespace="rendezvous.relay")
+    log = logger("hbbr")
 
     def __init__(
         self,

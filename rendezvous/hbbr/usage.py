@@ -10,11 +10,11 @@ from twisted.application.service import Service
 from twisted.enterprise.adbapi import ConnectionPool, Transaction
 from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import Interface, implementer
 
 from rendezvous.config_values import ConfigError
+from rendezvous.logs import logger
 from rendezvous.trouble import Trouble
 from rendezvous.wire.address import Address
 
@@ -67,18 +67,15 @@ class IUsageRecorder(Interface):
 class UsageLog:
     """Writes a line to the log."""
 
-    log = Logger(namespace="rendezvous.relay")
+    log = logger("hbbr")
 
     def ended(self, usage: SessionUsage) -> None:
         """See IUsageRecorder."""
         self.log.info(
-            "{first} and {second} relayed {bytes} bytes in {seconds:.0f} s: {why}",
-            first=usage.first,
-            second=usage.second,
+            "{first} and {second} relayed {bytes} bytes in {seconds:.0f} s: {reason}",
             bytes=usage.bytes_from_first + usage.bytes_from_second,
-            seconds=usage.seconds,
-            why=usage.why,
-            usage=usage,
+            reason=usage.why,
+            **{name: value for name, value in vars(usage).items() if name not in ("ended_at", "why")},
         )
 
 
@@ -86,7 +83,7 @@ class UsageLog:
 class UsageTable(Service):
     """Writes a row to a SQLite file, and deletes those older than `days`. Raises ConfigError."""
 
-    log = Logger(namespace="rendezvous.relay")
+    log = logger("hbbr")
 
     def __init__(self, path: Path, days: int, reactor: Any) -> None:
         try:

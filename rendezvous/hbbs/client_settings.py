@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 
-from twisted.logger import Logger
-
 from rendezvous.admission import Refused
 from rendezvous.hbbs.request import NOTHING, Answer, Replies, Request
+from rendezvous.logs import logger
 from rendezvous.peers.limits import Burst, Recent
 from rendezvous.peers.store import IPeerStore
 from rendezvous.wire.address import is_loopback
@@ -20,7 +19,7 @@ _UPDATES_PAUSE = 60.0
 class ClientSettings:
     """The serial and the ID servers that clients with an older serial are told of."""
 
-    log = Logger(namespace="rendezvous.settings")
+    log = logger("hbbs.settings")
 
     def __init__(
         self,
@@ -67,7 +66,7 @@ class ClientSettings:
             servers=", ".join(update.rendezvous_servers) or "(none)",
         )
         saved = self._store.save_client_settings(update.serial, list(update.rendezvous_servers))
-        saved.addErrback(lambda reason: self.log.error("not stored: {why}", why=reason.getErrorMessage()))
+        saved.addErrback(lambda reason: self.log.error("not stored: {reason}", reason=reason.getErrorMessage()))
         return saved.addCallback(lambda _: NOTHING)
 
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rendezvous.admission import Refused
@@ -20,6 +19,7 @@ from rendezvous.hbbs.registration import Registration
 from rendezvous.hbbs.relaying import Relaying
 from rendezvous.hbbs.request import NOTHING, Answer, Replies, Request, Transport
 from rendezvous.hbbs.secured import hold_connection, secure_connection
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.peers.batches import QueueFull, StoreFailed
 
@@ -95,7 +95,7 @@ def tables(
 class Dispatcher:
     """Runs the function of each message. What it refuses is counted, never answered, never a traceback."""
 
-    log = Logger(namespace="rendezvous")
+    log = logger("hbbs")
 
     def __init__(self, tables: Mapping[Transport, Table], drops: Drops) -> None:
         self._tables = tables

@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 
 from rendezvous.admission import Refused, count_off, count_one
 from rendezvous.hbbs.request import Replies, Request
+from rendezvous.logs import logger
+from rendezvous.metrics import Outcomes
 from rendezvous.peers.directory import Peer
 from rendezvous.wire.address import Address, MalformedAddress, is_ipv6, mangle, unmangle
 
@@ -43,10 +44,10 @@ class Exchange:
 
     `result` fires with what the asker is to be sent. It fails with Refused at the deadline, unless there are
     `provisional` replies, made of an answer that is not known to be the target's; cancelling it ends the
-    exchange.
+    exchange. How it ended is counted in `outcomes`.
     """
 
-    __slots__ = ("asker", "deadline", "provisional", "repeats", "result", "target", "token")
+    __slots__ = ("asker", "deadline", "outcomes", "provisional", "repeats", "result", "target", "token")
 
     def __init__(
         self,
@@ -55,13 +56,15 @@ class Exchange:
         token: bytes,
         result: "Deferred[Replies]",
         deadline: IDelayedCall,
+        outcomes: Outcomes,
     ) -> None:
         self.asker = asker
         self.target = target
         self.token = token
         self.result = result
         self.deadline = deadline
-        self.provisional: Replies = ()
+        self.outcomes = outcomes
+        self.provisional: tuple[str, Replies] | None = None
         self.repeats = 0
 
 
@@ -75,7 +78,7 @@ class Answered(NamedTuple):
 class Exchanges:
     """All pending exchanges, each with a deadline; a connection has one at a time."""
 
-    log = Logger(namespace="rendezvous.exchanges")
+    log = logger("hbbs.punching")
 
     def __init__(self, clock: IReactorTime, limits: ExchangeLimits) -> None:
         self._clock = clock
@@ -88,8 +91,11 @@ class Exchanges:
     def __len__(self) -> int:
         return len(self._by_connection)
 
-    def begin(self, request: Request[Any], target: Peer) -> Exchange:
-        """A new exchange; one that the same connection had before ends. Raises Refused above a limit."""
+    def begin(self, request: Request[Any], target: Peer, outcomes: Outcomes) -> Exchange:
+        """A new exchange; one that the same connection had before ends. Raises Refused above a limit.
+
+        `outcomes` counts how it ends.
+        """
         earlier = self._by_connection.get(request.connection)
         if earlier is not None:
             earlier.result.cancel()
@@ -101,9 +107,9 @@ class Exchanges:
             raise Refused("too_many_exchanges_for_target")
         token = mangle(request.source, int.from_bytes(os.urandom(4), "little"))
         connection = request.connection
-        result: Deferred[Replies] = Deferred(lambda _: self._forget(self._by_connection[connection]))
+        result: Deferred[Replies] = Deferred(lambda _: self._abandon(self._by_connection[connection]))
         deadline = self._clock.callLater(self._limits.timeout, lambda: self._expire(exchange))
-        exchange = Exchange(request, target, token, result, deadline)
+        exchange = Exchange(request, target, token, result, deadline, outcomes)
         self._by_connection[request.connection] = exchange
         self._by_asker.setdefault(request.source, []).append(exchange)
         count_one(self._by_host, request.source.host)
@@ -156,27 +162,50 @@ class Exchanges:
             raise Refused("answer_from_elsewhere")
         return Answered(exchange, confirmed)
 
-    def finish(self, answered: Answered, replies: Replies) -> None:
-        """The asker gets `replies`: now when the answer is the target's own, else when no such answer comes."""
+    def finish(self, answered: Answered, outcome: str, replies: Replies) -> None:
+        """The asker gets `replies`: now when the answer is the target's own, else when no such answer comes.
+
+        `outcome` is what the exchange is counted under.
+        """
         exchange = answered.exchange
         if answered.confirmed:
-            self._end(exchange, replies)
+            self._end(exchange, outcome, replies)
         else:
-            exchange.provisional = replies
+            exchange.provisional = outcome, replies
             remaining = exchange.deadline.getTime() - self._clock.seconds()
             exchange.deadline.reset(min(GRACE, remaining))
 
-    def _end(self, exchange: Exchange, replies: Replies) -> None:
+    def _end(self, exchange: Exchange, outcome: str, replies: Replies) -> None:
         self._forget(exchange)
+        exchange.outcomes.answered(outcome, self._clock.seconds() - exchange.asker.arrival)
+        self._tell(exchange, outcome)
         exchange.result.callback(replies)
 
     def _expire(self, exchange: Exchange) -> None:
-        if exchange.provisional:
-            self.log.info("{id} has answered only from an address it is not registered from", id=exchange.target.id)
-            self._end(exchange, exchange.provisional)
+        if exchange.provisional is not None:
+            self.log.debug(
+                "{id} has answered only from an address it is not registered from", id=exchange.target.id
+            )
+            self._end(exchange, *exchange.provisional)
             return
         self._forget(exchange)
+        exchange.outcomes.ended("timed_out")
+        self._tell(exchange, "timed_out")
         exchange.result.errback(Refused("exchange_timed_out"))
+
+    def _abandon(self, exchange: Exchange) -> None:
+        """The asker has left, or asks for something else."""
+        self._forget(exchange)
+        exchange.outcomes.ended("abandoned")
+        self._tell(exchange, "abandoned")
+
+    def _tell(self, exchange: Exchange, outcome: str) -> None:
+        self.log.debug(
+            "{address} asked for {id}: {outcome}",
+            address=exchange.asker.source,
+            id=exchange.target.id,
+            outcome=outcome,
+        )
 
     def _forget(self, exchange: Exchange) -> None:
         host, target = exchange.asker.source.host, exchange.target.id

@@ -5,9 +5,8 @@ from math import asin, cos, radians, sin, sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from twisted.logger import Logger
-
 from rendezvous.config_values import ConfigError, Place
+from rendezvous.logs import logger
 
 if TYPE_CHECKING:
     from maxminddb import Reader
@@ -26,7 +25,7 @@ def distance(a: Place, b: Place) -> float:
 class Geography:
     """Looks places up; knows none without a file."""
 
-    log = Logger(namespace="rendezvous.relays")
+    log = logger("hbbs.relays")
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -39,7 +38,7 @@ class Geography:
         try:
             self._reader = _read(self._path)
         except ConfigError as error:
-            self.log.warn("the places stay as they were: {error}", error=str(error))
+            self.log.warn("the places stay as they were: {reason}", reason=str(error))
 
     def place_of(self, host: str) -> Place | None:
         """Where the numeric `host` is; None when that is unknown."""

@@ -63,6 +63,10 @@ class Heartbeats:
         self._waiting: dict[str, _Waiting] = {}
         self._asking = False
 
+    def __len__(self) -> int:
+        """Heartbeats that wait for the store."""
+        return len(self._waiting)
+
     def quick_answer(self, protocol: QuickDatagramProtocol) -> QuickAnswer:
         """What answers the heartbeats that `protocol` receives."""
         heads, get, is_unknown = _HEADS.get, self._directory.get, self._directory.is_unknown

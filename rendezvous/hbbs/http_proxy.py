@@ -6,7 +6,6 @@ from typing import Any
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Protocol, connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.client import (
     Agent,
@@ -22,6 +21,7 @@ from twisted.web.iweb import IResponse
 from rendezvous.admission import Refused
 from rendezvous.api_paths import api_path, hop_by_hop, names_client
 from rendezvous.hbbs.request import Answer, Replies, Request
+from rendezvous.logs import logger
 from rendezvous.trouble import Trouble
 from rendezvous.wire.rendezvous_pb2 import HeaderEntry, HttpProxyRequest, HttpProxyResponse
 
@@ -47,7 +47,7 @@ class HttpProxy:
     `max_calls` how many requests may wait for it at a time.
     """
 
-    log = Logger(namespace="rendezvous.http_proxy")
+    log = logger("hbbs.http_proxy")
 
     def __init__(self, api_server: str, reactor: Any, timeout: float, max_body: int, max_calls: int) -> None:
         self._api_server = api_server

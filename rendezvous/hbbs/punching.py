@@ -6,15 +6,16 @@ from functools import lru_cache, partial
 
 from nacl.signing import SigningKey
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 
 from rendezvous.admission import LOGGED, Pace, Refused
 from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.exchanges import Answered, Exchange, Exchanges
 from rendezvous.hbbs.history import PunchRequests
-from rendezvous.hbbs.request import NOTHING, Answer, Request, Transport
+from rendezvous.hbbs.request import NOTHING, Answer, Replies, Request, Transport
 from rendezvous.hbbs.routes import Routes
 from rendezvous.identity import Identity
+from rendezvous.logs import logger
+from rendezvous.metrics import Outcomes
 from rendezvous.peers.directory import Directory, Peer
 from rendezvous.wire.address import is_ipv6, mangle
 from rendezvous.wire.rendezvous_pb2 import (
@@ -41,7 +42,7 @@ _SIGNED = 4096
 class PeerKeys:
     """Signs the keys of peers, so that the controlling client knows whom it talks to."""
 
-    log = Logger(namespace="rendezvous.punching")
+    log = logger("hbbs.punching")
 
     def __init__(self, signing_key: SigningKey | None) -> None:
         self._sign = lru_cache(_SIGNED)(partial(sign_id_pk, signing_key)) if signing_key is not None else None
@@ -65,7 +66,7 @@ class PeerKeys:
 class Punching:
     """PunchHoleRequest, and what the controlled client answers: PunchHoleSent or LocalAddr."""
 
-    log = Logger(namespace="rendezvous.punching")
+    log = logger("hbbs.punching")
 
     def __init__(
         self,
@@ -85,11 +86,18 @@ class Punching:
         self._punch_requests = punch_requests
         self._access = access
         self._pace_of_log = Pace(*LOGGED)
+        self.outcomes = Outcomes(
+            (
+                *("punched", "punched_udp", "local", "relayed", "refused", "timed_out", "abandoned"),
+                *("wrong_key", "not_logged_in", "unknown", "offline"),
+            )
+        )
 
     def punch_hole_request(self, request: Request[PunchHoleRequest]) -> Answer:
         """Tells B of A; fires with the PunchHoleResponse, or the RelayResponse, that B's answer makes."""
         message = request.message
         if self._licence_key and not hmac.compare_digest(message.licence_key.encode(), self._licence_key):
+            self.outcomes.ended("wrong_key")
             if self._pace_of_log.allows(request.arrival):
                 id = message.id[:_MOST_OF_AN_ID]
                 self.log.info("{address} asked for {id!r} with a wrong key", address=request.source, id=id)
@@ -101,7 +109,7 @@ class Punching:
 
     def _look_up(self, logged_in: bool, request: Request[PunchHoleRequest]) -> Answer:
         if not logged_in:
-            return (PunchHoleResponse(other_failure=NOT_LOGGED_IN),)
+            return self._answer("not_logged_in", request, PunchHoleResponse(other_failure=NOT_LOGGED_IN))
         peer = self._directory.get(request.message.id)
         if peer is not None:
             return self._punch(peer, request)
@@ -109,17 +117,24 @@ class Punching:
 
     def _punch(self, peer: Peer | None, request: Request[PunchHoleRequest]) -> Answer:
         if peer is None or not self._access.may_be_reached(peer.id):
-            return (PunchHoleResponse(failure=PunchHoleResponse.ID_NOT_EXIST),)
+            return self._answer("unknown", request, PunchHoleResponse(failure=PunchHoleResponse.ID_NOT_EXIST))
         if not self._directory.is_online(peer) or peer.address is None:
-            return (PunchHoleResponse(failure=PunchHoleResponse.OFFLINE),)
+            return self._answer("offline", request, PunchHoleResponse(failure=PunchHoleResponse.OFFLINE))
         if request.connection is None or request.connection.lost:
             raise Refused("connection_lost")
         repeated = self._exchanges.repeated(request)
-        exchange = repeated or self._exchanges.begin(request, peer)
+        exchange = repeated or self._exchanges.begin(request, peer, self.outcomes)
         asker, target = request.source.host, peer.address.host
         self._punch_requests.asked(asker, peer.id, target, request.arrival, time.time())
         self._tell_target(exchange, request)
         return NOTHING if repeated else exchange.result
+
+    def _answer(self, outcome: str, request: Request[PunchHoleRequest], response: PunchHoleResponse) -> Replies:
+        """What is answered without asking B."""
+        self.outcomes.ended(outcome)
+        id = request.message.id[:_MOST_OF_AN_ID]
+        self.log.debug("{address} asked for {id!r}: {outcome}", address=request.source, id=id, outcome=outcome)
+        return (response,)
 
     def _tell_target(self, exchange: Exchange, request: Request[PunchHoleRequest]) -> None:
         message, peer = request.message, exchange.target
@@ -173,7 +188,7 @@ class Punching:
             upnp_port=message.upnp_port,
             socket_addr_v6=message.socket_addr_v6,
         )
-        self._exchanges.finish(answered, (response,))
+        self._exchanges.finish(answered, "punched_udp" if is_udp else "punched", (response,))
         return NOTHING
 
     def local_addr(self, request: Request[LocalAddr]) -> Answer:
@@ -190,5 +205,5 @@ class Punching:
             relay_server=self._routes.relay_for(asker.source.host, message.relay_server),
             socket_addr_v6=message.socket_addr_v6,
         )
-        self._exchanges.finish(answered, (response,))
+        self._exchanges.finish(answered, "local", (response,))
         return NOTHING

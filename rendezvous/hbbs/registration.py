@@ -6,17 +6,18 @@ and WebSocket a RegisterPk registers the connection itself, and presence is its 
 """
 
 import re
+from collections import Counter
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, maybeDeferred, succeed
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from rendezvous.admission import Refused
+from rendezvous.admission import LOGGED, Pace, Refused
 from rendezvous.hbbs.access import Access
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.hbbs.history import AddressChanges
 from rendezvous.hbbs.request import Answer, Replies, Request
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.peers.batches import QueueFull, StoreFailed
 from rendezvous.peers.directory import Directory, Peer
@@ -36,7 +37,7 @@ _NEW_ID = re.compile(r"[A-Za-z][\w-]{5,15}")
 class Registration:
     """RegisterPeer and RegisterPk."""
 
-    log = Logger(namespace="rendezvous.registration")
+    log = logger("hbbs.registration")
 
     def __init__(
         self,
@@ -55,6 +56,9 @@ class Registration:
         self._access = access
         self._drops = drops
         self._keep_alive = keep_alive
+        self._pace_of_log = Pace(*LOGGED)
+        self.results: Counter[tuple[str, str]] = Counter()
+        """How often a RegisterPk was answered since start, by transport and result."""
 
     # RegisterPeer --------------------------------------------------------------------------------
 
@@ -91,7 +95,7 @@ class Registration:
     def register_connection(self, request: Request[RegisterPk]) -> Answer:
         """The same over TCP or WebSocket, where it registers the connection; with old_id, an id change."""
         if request.message.old_id:
-            return maybeDeferred(self._change_id, request).addErrback(self._denied)
+            return maybeDeferred(self._change_id, request).addErrback(self._denied, request)
         return self._register(request, self._registered_by_connection)
 
     def _register(self, request: Request[RegisterPk], registered: "_Registered") -> Answer:
@@ -102,7 +106,7 @@ class Registration:
         if max(len(message.uuid), len(message.pk)) > _LONGEST_BYTES or not _sane(message.id):
             raise Refused("bad_registration")
         if len(message.id) < _SHORTEST_ID:
-            return self._denial(RegisterPkResponse.UUID_MISMATCH)
+            return self._denial(RegisterPkResponse.UUID_MISMATCH, request)
         try:
             self._check_address(request)
             stored = (
@@ -111,8 +115,8 @@ class Registration:
                 else self._directory.find_record(message.id).addCallback(self._found, request)
             )
         except Denied as denied:
-            return self._denial(denied.result)
-        return stored.addCallbacks(registered, self._denied, callbackArgs=(request,))
+            return self._denial(denied.result, request)
+        return stored.addCallbacks(registered, self._denied, callbackArgs=(request,), errbackArgs=(request,))
 
     def _check_address(self, request: Request[RegisterPk]) -> None:
         if not self._limits.address_may(request.source.host, request.message.id, request.arrival):
@@ -141,29 +145,42 @@ class Registration:
 
     def _registered_by_datagram(self, peer: Peer | None, request: Request[RegisterPk]) -> Replies:
         if peer is None:
-            return self._denial(RegisterPkResponse.UUID_MISMATCH)
+            return self._denial(RegisterPkResponse.UUID_MISMATCH, request)
         self._directory.seen(peer, request.source)
-        return (RegisterPkResponse(result=RegisterPkResponse.OK),)
+        return self._answer(RegisterPkResponse.OK, request)
 
     def _registered_by_connection(self, peer: Peer | None, request: Request[RegisterPk]) -> Replies:
         if peer is None:
-            return self._denial(RegisterPkResponse.UUID_MISMATCH)
+            return self._denial(RegisterPkResponse.UUID_MISMATCH, request)
         if request.connection is None or request.connection.lost:
             raise Refused("connection_lost")
         request.connection.register(peer)
-        return (RegisterPkResponse(result=RegisterPkResponse.OK, keep_alive=self._keep_alive),)
+        return self._answer(RegisterPkResponse.OK, request, keep_alive=self._keep_alive)
 
-    def _denied(self, reason: Failure) -> Replies:
+    def _denied(self, reason: Failure, request: Request[RegisterPk]) -> Replies:
         """The answer that a failure stands for."""
         reason.trap(Denied, QueueFull, StoreFailed)
         if isinstance(reason.value, Denied):
-            return self._denial(reason.value.result)
+            return self._denial(reason.value.result, request)
         full = reason.check(QueueFull) is not None
-        return self._denial(RegisterPkResponse.TOO_FREQUENT if full else RegisterPkResponse.SERVER_ERROR)
+        result = RegisterPkResponse.TOO_FREQUENT if full else RegisterPkResponse.SERVER_ERROR
+        return self._denial(result, request)
 
-    def _denial(self, result: RegisterPkResponse.Result) -> Replies:
+    def _denial(self, result: RegisterPkResponse.Result, request: Request[RegisterPk]) -> Replies:
         self._drops.count("registration", RegisterPkResponse.Result.Name(result).lower())
-        return (RegisterPkResponse(result=result),)
+        return self._answer(result, request)
+
+    def _answer(
+        self, result: RegisterPkResponse.Result, request: Request[RegisterPk], keep_alive: int = 0
+    ) -> Replies:
+        name = RegisterPkResponse.Result.Name(result).lower()
+        self.results[request.transport.value, name] += 1
+        said = self.log.debug
+        if result == RegisterPkResponse.UUID_MISMATCH and self._pace_of_log.allows(request.arrival):
+            said = self.log.info  # another machine has that id, which its administrator has to know
+        id = request.message.id[:_LONGEST_ID]
+        said("{address} wants to register {id!r}: {result}", address=request.source, id=id, result=name)
+        return (RegisterPkResponse(result=result, keep_alive=keep_alive),)
 
     # Id change -----------------------------------------------------------------------------------
 
@@ -200,12 +217,12 @@ class Registration:
         if not done:
             raise Denied(RegisterPkResponse.UUID_MISMATCH)
         self.log.info(
-            "{address}: id {old} is now {new}",
+            "{address}: id {old_id} is now {new_id}",
             address=request.source,
-            old=request.message.old_id,
-            new=request.message.id,
+            old_id=request.message.old_id,
+            new_id=request.message.id,
         )
-        return (RegisterPkResponse(result=RegisterPkResponse.OK),)
+        return self._answer(RegisterPkResponse.OK, request)
 
 
 class Denied(Exception):

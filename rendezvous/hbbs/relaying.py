@@ -8,6 +8,7 @@ from rendezvous.hbbs.exchanges import Exchanges
 from rendezvous.hbbs.punching import NOT_LOGGED_IN, PeerKeys
 from rendezvous.hbbs.request import NOTHING, Answer, Request
 from rendezvous.hbbs.routes import Routes
+from rendezvous.metrics import Outcomes
 from rendezvous.peers.directory import Directory, Peer
 from rendezvous.wire.rendezvous_pb2 import PunchHoleRequest, RelayResponse, RequestRelay
 
@@ -31,6 +32,7 @@ class Relaying:
         self._routes = routes
         self._peer_keys = peer_keys
         self._access = access
+        self.outcomes = Outcomes(("relayed", "refused", "timed_out", "abandoned", "not_logged_in", "offline"))
 
     def request_relay(self, request: Request[RequestRelay]) -> Answer:
         """Passes A's request on to B; fires with B's RelayResponse. The relay asks for the key, not this."""
@@ -41,6 +43,7 @@ class Relaying:
 
     def _look_up(self, logged_in: bool, request: Request[RequestRelay]) -> Answer:
         if not logged_in:
+            self.outcomes.ended("not_logged_in")
             return (RelayResponse(uuid=request.message.uuid, refuse_reason=NOT_LOGGED_IN),)
         peer = self._directory.get(request.message.id)
         if peer is not None:
@@ -48,14 +51,14 @@ class Relaying:
         return self._directory.find(request.message.id).addCallback(self._request, request)
 
     def _request(self, peer: Peer | None, request: Request[RequestRelay]) -> Answer:
-        if peer is None or peer.address is None or not self._directory.is_online(peer):
-            return (RelayResponse(uuid=request.message.uuid, refuse_reason=_OFFLINE),)
-        if not self._access.may_be_reached(peer.id):
+        online = peer is not None and peer.address is not None and self._directory.is_online(peer)
+        if peer is None or peer.address is None or not online or not self._access.may_be_reached(peer.id):
+            self.outcomes.ended("offline")
             return (RelayResponse(uuid=request.message.uuid, refuse_reason=_OFFLINE),)
         if request.connection is None or request.connection.lost:
             raise Refused("connection_lost")
         repeated = self._exchanges.repeated(request)
-        exchange = repeated or self._exchanges.begin(request, peer)
+        exchange = repeated or self._exchanges.begin(request, peer, self.outcomes)
         push = RequestRelay()
         push.CopyFrom(request.message)
         push.socket_addr = exchange.token
@@ -75,5 +78,5 @@ class Relaying:
         if message.id or isinstance(asker.message, PunchHoleRequest):
             response.pk = self._peer_keys.signed(answered, message.version)
         response.relay_server = self._routes.relay_for_asker(asker.source.host, message.relay_server)
-        self._exchanges.finish(answered, (response,))
+        self._exchanges.finish(answered, "refused" if message.refuse_reason else "relayed", (response,))
         return NOTHING

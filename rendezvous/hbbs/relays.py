@@ -6,12 +6,12 @@ from typing import Any
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import LoopingCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from rendezvous.accepting import source_of
 from rendezvous.config_values import Place, split_host_port
 from rendezvous.hbbs.geo import Geography, distance
+from rendezvous.logs import logger
 
 DEFAULT_RELAY_PORT = 21117
 CHECK_EVERY = 3.0
@@ -27,7 +27,7 @@ class RelayServers:
     the configured ones by relay name. `reactor` provides what Twisted's own reactors do.
     """
 
-    log = Logger(namespace="rendezvous.relays")
+    log = logger("hbbs.relays")
 
     def __init__(
         self, names: Sequence[str], geography: Geography, places: Mapping[str, Place], reactor: Any
@@ -54,6 +54,10 @@ class RelayServers:
         self._choose_healthy()
         self._hosts.clear()
         self._found_places.clear()
+
+    def answers(self, name: str) -> bool:
+        """Whether the configured relay answered when last dialed; a single one is never dialed, and does."""
+        return name in self._answering
 
     def _choose_healthy(self) -> None:
         self.healthy = tuple(name for name in self.configured if name in self._answering) or self.configured
@@ -129,4 +133,4 @@ class RelayServers:
         if name in self._answering:
             self._answering.discard(name)
             self._choose_healthy()
-            self.log.warn("relay {name} does not answer: {why}", name=name, why=reason.getErrorMessage())
+            self.log.warn("relay {name} does not answer: {reason}", name=name, reason=reason.getErrorMessage())

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from rendezvous.accepting import AcceptPolicy, Proxies
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy, Proxies
 from rendezvous.address_lists import AddressList, ListFile
 from rendezvous.admission import Admission
 from rendezvous.datagram_port import DatagramPort
@@ -45,11 +45,15 @@ from rendezvous.text_console import Console
 from rendezvous.tls import Certificates
 
 
-class _Spoken(NamedTuple):
+class Spoken(NamedTuple):
     """What is done with what clients and administrators say."""
 
-    dispatcher: Dispatcher
+    registration: Registration
+    punching: Punching
+    relaying: Relaying
+    exchanges: Exchanges
     heartbeats: Heartbeats
+    dispatcher: Dispatcher
     console: Console
 
 
@@ -83,12 +87,14 @@ class HbbsService(MultiService):
         )
         geography = Geography(Path(settings.data, settings.geoip) if settings.geoip else None)
         self.relays = RelayServers(settings.told_relays, geography, dict(settings.relay_places), reactor)
-        spoken = self._spoken(settings, identity, store, stored, denied.entries, drops, reactor)
+        self.max_peers = settings.max_peers
+        self.spoken = spoken = self._spoken(settings, identity, store, stored, denied.entries, drops, reactor)
         shared = Conversations(
             spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
         )
+        self.admission = Admission(settings.max_connections, settings.max_connections_per_address)
         policy = AcceptPolicy(
-            Admission(settings.max_connections, settings.max_connections_per_address),
+            self.admission,
             denied.entries,
             Proxies(settings.trusted_proxies, settings.proxy_protocol),
             drops,
@@ -96,7 +102,7 @@ class HbbsService(MultiService):
             settings.first_frame_timeout,
             settings.websocket_origins,
         )
-        self._listen_udp(settings, spoken, denied.entries, drops, reactor)
+        self.datagram_ports = self._listen_udp(settings, spoken, denied.entries, drops, reactor)
         main = TCPFactory(
             policy,
             shared,
@@ -117,6 +123,15 @@ class HbbsService(MultiService):
             self.addService(PortService([ShortRequestPort(reactor, sock, factory) for sock in sockets]))
         self.websocket = websocket_factory(policy, shared, settings.max_frame, certificates)
         """Accepts WebSocket connections, for the web ports as well."""
+        self.accepting: dict[str, AcceptingFactory] = {
+            transport.value: factory
+            for transport, factory in (
+                (Transport.TCP, main),
+                (Transport.NAT_PORT, second),
+                (Transport.WEBSOCKET, self.websocket),
+            )
+        }
+        """What accepts connections, by the name of its port."""
         sockets = listen_tcp(settings.bind, settings.websocket_port, "port")
         self.addService(PortService([StreamPort(reactor, sock, self.websocket) for sock in sockets]))
         self.addService(denied)
@@ -130,7 +145,7 @@ class HbbsService(MultiService):
         denied: AddressList,
         drops: Drops,
         reactor: Any,
-    ) -> "_Spoken":
+    ) -> Spoken:
         names = RelayNames(settings.relay_for, next(iter(settings.told_relays), ""))
         routes = Routes(
             self.relays, names, settings.mask, settings.local_ip, always_use_relay=settings.always_use_relay
@@ -158,11 +173,16 @@ class HbbsService(MultiService):
             tokens = JWTChecker.from_file(Path(settings.data, settings.token_secret))
         access = Access(denied, tokens, self.directory, settings.max_peers, known_only=settings.known_only)
         peer_keys = PeerKeys(identity.signing_key)
+        registration = Registration(
+            self.directory, limits, changes, client_settings, access, drops, settings.keep_alive
+        )
+        punching = Punching(self.directory, exchanges, routes, identity, peer_keys, punch_requests, access)
+        relaying = Relaying(self.directory, exchanges, routes, peer_keys, access)
         dispatcher = Dispatcher(
             tables(
-                Registration(self.directory, limits, changes, client_settings, access, drops, settings.keep_alive),
-                Punching(self.directory, exchanges, routes, identity, peer_keys, punch_requests, access),
-                Relaying(self.directory, exchanges, routes, peer_keys, access),
+                registration,
+                punching,
+                relaying,
                 NatTest(client_settings),
                 Presence(self.directory),
                 client_settings,
@@ -179,11 +199,11 @@ class HbbsService(MultiService):
         )
         commands = HbbsCommands(self.relays, routes, limits, changes, punch_requests, reactor.seconds)
         heartbeats = Heartbeats(self.directory, client_settings, denied, reactor, settings.max_lookups)
-        return _Spoken(dispatcher, heartbeats, commands.console())
+        return Spoken(registration, punching, relaying, exchanges, heartbeats, dispatcher, commands.console())
 
     def _listen_udp(
-        self, settings: Settings, spoken: "_Spoken", denied: AddressList, drops: Drops, reactor: Any
-    ) -> None:
+        self, settings: Settings, spoken: Spoken, denied: AddressList, drops: Drops, reactor: Any
+    ) -> list[DatagramPort]:
         ports, protocols = [], {}
         for sock in listen_udp(settings.bind, settings.port, "port", settings.rmem):
             protocol = RendezvousDatagrams(spoken.dispatcher, spoken.heartbeats, denied, drops, reactor)
@@ -191,6 +211,7 @@ class HbbsService(MultiService):
             ports.append(DatagramPort(reactor, sock, protocol, drops, Transport.UDP.value))
         self.directory.send_datagram = DatagramSender(protocols).send
         self.addService(PortService(ports))
+        return ports
 
     def cut_denied(self) -> None:
         """Takes denied ids, and peers at denied addresses, offline."""

@@ -56,6 +56,7 @@ class ShortRequestPort(StreamPort):
             return False
         if kind not in SHORT or not factory.policy.has_room(source.host):
             return False
+        factory.opened += 1
         request = Request(message, source, factory.kind, self._reactor.seconds())
         self._send(connection, self._replies(kind, request))
         return True

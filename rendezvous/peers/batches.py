@@ -4,13 +4,14 @@ from collections.abc import Collection, Iterable
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from rendezvous.logs import logger
+from rendezvous.metrics import Histogram
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
 
-log = Logger(namespace="rendezvous.store")
+log = logger("peers")
 
 _GATHER = 0.002
 """Seconds for which lookups are gathered."""
@@ -40,6 +41,10 @@ class Lookups:
         self._gathering: dict[str, list[Deferred[PeerRecord | None]]] = {}
         self._running: dict[str, list[Deferred[PeerRecord | None]]] = {}
         self.trouble = Trouble("reading peers", log, clock)
+
+    def __len__(self) -> int:
+        """Ids that wait for the store."""
+        return len(self._gathering) + len(self._running)
 
     def find(self, id: str) -> "Deferred[PeerRecord | None]":
         """The record of `id`, or None. Fails with QueueFull or StoreFailed."""
@@ -83,11 +88,22 @@ class Commits:
 
     def __init__(self, store: IPeerStore, clock: IReactorTime, limit: int) -> None:
         self._store = store
+        self._clock = clock
         self._limit = limit
-        self._trouble = Trouble("writing peers", log, clock)
+        self.trouble = Trouble("writing peers", log, clock)
         self._gathering: dict[str, tuple[PeerRecord, list[Deferred[bool]]]] = {}
         self._late: list[Deferred[bool]] = []
         self._running = False
+        self._began = 0.0
+        self._rows = 0
+        self.seconds = Histogram((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0))
+        """How long commits took, from asking the store to its answer."""
+        self.rows = Histogram((1, 10, 100, 1000, 10_000, 100_000))
+        """How many records commits had."""
+
+    def __len__(self) -> int:
+        """Records that wait for the store."""
+        return len(self._gathering) + len(self._late) + self._rows
 
     def save(self, record: PeerRecord) -> "Deferred[bool]":
         """Fires when the commit that holds `record` is on disk; False when its id belongs to another uuid.
@@ -113,6 +129,8 @@ class Commits:
         batch, self._gathering = self._gathering, {}
         late, self._late = self._late, []
         self._running = True
+        self._began = self._clock.seconds()
+        self._rows = len(batch)
         saved = self._store.save([record for record, _ in batch.values()])
         saved.addCallbacks(self._saved, self._failed, callbackArgs=(batch, late), errbackArgs=(batch, late))
 
@@ -122,7 +140,7 @@ class Commits:
         batch: "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]",
         late: "list[Deferred[bool]]",
     ) -> None:
-        self._trouble.worked()
+        self.trouble.worked()
         self._next()
         for id, (_, waiting) in batch.items():
             for result in waiting:
@@ -136,12 +154,15 @@ class Commits:
         batch: "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]",
         late: "list[Deferred[bool]]",
     ) -> None:
-        failed = store_failed(reason, self._trouble)
+        failed = store_failed(reason, self.trouble)
         self._next()
         for result in [*(result for _, waiting in batch.values() for result in waiting), *late]:
             result.errback(failed)
 
     def _next(self) -> None:
         self._running = False
+        self.seconds.observe(self._clock.seconds() - self._began)
+        self.rows.observe(self._rows)
+        self._rows = 0
         if self._gathering:
             self._run()

@@ -4,12 +4,14 @@ Reads go through to the store, batched; a registration counts once its commit ha
 sent to a peer goes through `Directory.push`, which knows how that peer is reached.
 """
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from itertools import islice
 from typing import Protocol as Interface
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -22,13 +24,19 @@ from rendezvous.wire.messages import encode
 
 ONLINE = 30.0
 """Seconds after its last registration for which a peer on UDP is online."""
-_SWEEP = 60.0
+_SWEEP = 15.0
+"""Seconds between two looks at all peers in memory."""
+_SLICE = 10_000
+"""Peers looked at before others get their turn."""
 _FORGET = 300.0
 """Seconds without registration after which a peer leaves memory; the store still has it."""
 
 
 class Registered(Interface):
     """A connection that a peer has registered on: its presence, and the way to it."""
+
+    carrier: str
+    """What it is, such as ``websocket``."""
 
     def push(self, message: Message) -> None:
         """Sends `message` to the peer."""
@@ -72,14 +80,19 @@ class Directory:
         self._peers: dict[str, Peer] = {}
         self.get: Callable[[str], Peer | None] = self._peers.get
         """The peer in memory by its id; whoever is online is there."""
-        self._lookups = Lookups(store, clock, max_lookups)
-        self._commits = Commits(store, clock, max_writes)
-        self._renaming = Trouble("changing an id", log, clock)
+        self.lookups = Lookups(store, clock, max_lookups)
+        self.commits = Commits(store, clock, max_writes)
+        self.renaming = Trouble("changing an id", log, clock)
         self._ids = ids
         self.stored = stored
         """How many peers the store holds, with those that are being written."""
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
+        self._sweeping: IDelayedCall | None = None
+        self.online_by_datagrams = 0
+        """How many peers were online over UDP when last counted, a few seconds ago."""
+        self.online_by_connection: Counter[str] = Counter()
+        """How many are online on connections, by what carries these."""
         self.send_datagram: Callable[[bytes, Address], None] = lambda payload, address: None
         """Sends a datagram from the port that peers register on; set by who listens there."""
 
@@ -90,7 +103,13 @@ class Directory:
     def stop(self) -> "Deferred[None]":
         """Fires when everything is written and the store is closed."""
         self._sweep.stop()
+        if self._sweeping is not None and self._sweeping.active():
+            self._sweeping.cancel()
         return self._store.close()
+
+    def __len__(self) -> int:
+        """Peers in memory."""
+        return len(self._peers)
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
@@ -108,15 +127,15 @@ class Directory:
 
     def find_record(self, id: str) -> "Deferred[PeerRecord | None]":
         """All that the store has of the peer; None when it is unknown. Fails with QueueFull or StoreFailed."""
-        return succeed(None) if self.is_unknown(id) else self._lookups.find(id)
+        return succeed(None) if self.is_unknown(id) else self.lookups.find(id)
 
     def restore(self, ids: Collection[str]) -> "Deferred[None]":
         """Fires when those of `ids` that are stored are in memory. Fails with StoreFailed."""
-        loaded = self._store.load(ids).addErrback(store_failed, self._lookups.trouble)
+        loaded = self._store.load(ids).addErrback(store_failed, self.lookups.trouble)
         return loaded.addCallback(self._restored)
 
     def _restored(self, records: dict[str, PeerRecord]) -> None:
-        self._lookups.trouble.worked()
+        self.lookups.trouble.worked()
         for record in records.values():
             self._found(record)
 
@@ -147,6 +166,7 @@ class Directory:
     def disconnected(self, peer: Peer, connection: Registered) -> None:
         """`connection` is gone; unless the peer has registered elsewhere since, it is offline."""
         if peer.connection is connection:
+            self.online_by_connection[connection.carrier] -= 1
             peer.connection = peer.address = None
 
     def take_offline(self, peer: Peer) -> None:
@@ -157,7 +177,12 @@ class Directory:
 
     def _replace_connection(self, peer: Peer, connection: Registered | None) -> None:
         old, peer.connection = peer.connection, connection
-        if old is not None and old is not connection:
+        if old is connection:
+            return
+        if connection is not None:
+            self.online_by_connection[connection.carrier] += 1
+        if old is not None:
+            self.online_by_connection[old.carrier] -= 1
             old.replaced()
 
     def push(self, peer: Peer, message: Message) -> bool:
@@ -176,7 +201,7 @@ class Directory:
         Fires with None when the id belongs to another uuid. Fails with QueueFull or StoreFailed.
         """
         self.stored += new
-        saved = self._commits.save(record)
+        saved = self.commits.save(record)
         return saved.addCallbacks(self._saved, self._not_saved, callbackArgs=(record, new), errbackArgs=(new,))
 
     def _saved(self, written: bool, record: PeerRecord, new: bool) -> Peer | None:
@@ -206,11 +231,11 @@ class Directory:
 
         Fires False when there is no such peer, or the new id belongs to another uuid. Fails with StoreFailed.
         """
-        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, self._renaming)
+        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, self.renaming)
         return renamed.addCallback(self._renamed, old_id, new_id)
 
     def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
-        self._renaming.worked()
+        self.renaming.worked()
         if done:
             self._ids.add(new_id)
             for id in (old_id, new_id):
@@ -220,8 +245,24 @@ class Directory:
         return done
 
     def sweep(self) -> None:
-        """Forgets the peers that have been gone for a while."""
-        limit = self._clock.seconds() - _FORGET
-        gone = [peer.id for peer in self._peers.values() if peer.connection is None and peer.seen < limit]
-        for id in gone:
-            del self._peers[id]
+        """Begins to forget the peers that have been gone for a while, and to count those online over UDP."""
+        if self._sweeping is None or not self._sweeping.active():
+            self._sweep_on(iter(list(self._peers.values())), 0)
+
+    def _sweep_on(self, left: Iterator[Peer], online: int) -> None:
+        """Looks at a slice of those `left`; so many were `online` in those before."""
+        now = self._clock.seconds()
+        looked_at = 0
+        for peer in islice(left, _SLICE):
+            looked_at += 1
+            if peer.connection is not None:
+                continue
+            gone = now - peer.seen
+            if gone < ONLINE:
+                online += 1
+            elif gone > _FORGET and self._peers.get(peer.id) is peer:
+                del self._peers[peer.id]
+        if looked_at == _SLICE:
+            self._sweeping = self._clock.callLater(0, self._sweep_on, left, online)
+        else:
+            self.online_by_datagrams = online

@@ -11,13 +11,13 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http_headers import Headers
 from zope.interface import implementer
 
 from rendezvous.accepting import AcceptPolicy
 from rendezvous.api_paths import api_path, hop_by_hop, names_client
+from rendezvous.logs import logger
 from rendezvous.sockets import LINGER, IStreamTransport, end_writing
 from rendezvous.trouble import Trouble
 from rendezvous.web.channel import Departure, Head
@@ -39,7 +39,7 @@ _SLOW = 300.0
 class ApiServer:
     """The API server at the base URL `url`; it may be silent for `timeout` seconds. Certificates are verified."""
 
-    log = Logger(namespace="rendezvous.web")
+    log = logger("web")
 
     def __init__(self, url: str, timeout: float, policy: AcceptPolicy, reactor: Any) -> None:
         parts = urlsplit(url)

@@ -6,7 +6,7 @@ from typing import Any
 
 from twisted.application.service import MultiService
 
-from rendezvous.accepting import AcceptPolicy, Proxies
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy, Proxies
 from rendezvous.admission import Admission
 from rendezvous.metrics import Drops
 from rendezvous.settings import Settings
@@ -35,8 +35,11 @@ class WebService(MultiService):
         reactor: Any,
     ) -> None:
         super().__init__()
+        self.admission = Admission(settings.max_web_connections, settings.max_web_connections_per_address)
+        self.accepting: dict[str, AcceptingFactory] = {}
+        """What accepts connections, by the name of its port."""
         policy = AcceptPolicy(
-            Admission(settings.max_web_connections, settings.max_web_connections_per_address),
+            self.admission,
             (),
             Proxies(settings.trusted_proxies, settings.proxy_protocol),
             drops,
@@ -47,6 +50,7 @@ class WebService(MultiService):
         if settings.https:
             root = site(None, 0)
             secure = WebFactory(policy, root, _departures(websockets, api, secure=True), certificates)
+            self.accepting["https"] = secure
             sockets = listen_tcp(settings.bind, settings.https, "https")
             self.addService(PortService([StreamPort(reactor, sock, secure) for sock in sockets]))
         if settings.http:
@@ -54,6 +58,7 @@ class WebService(MultiService):
             root = site(webroot, settings.https)
             api = None if settings.https else api
             plain = WebFactory(policy, root, _departures(websockets, api, secure=False), None)
+            self.accepting["http"] = plain
             sockets = listen_tcp(settings.bind, settings.http, "http")
             self.addService(PortService([StreamPort(reactor, sock, plain) for sock in sockets]))
 

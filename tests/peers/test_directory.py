@@ -27,6 +27,8 @@ AWAY = Address("198.51.100.1", 6000)
 class FakeConnection:
     """A connection that a peer registered on."""
 
+    carrier = "websocket"
+
     def __init__(self) -> None:
         self.pushed: list[Message] = []
         self.replacements = 0
@@ -303,6 +305,7 @@ class TestSweep:
         """Who is online, over UDP or on a connection, stays."""
         house.wait(house.directory.save(PeerRecord("ben-1234", b"u", b"p", ""), new=True))
         ada, ben = house.find(ADA.id), house.find("ben-1234")
+        house.directory.seen(ada, HOME)
         house.directory.start()
         house.directory.connected(ben, FakeConnection(), AWAY)
         for _ in range(100):
