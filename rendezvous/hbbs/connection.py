@@ -74,9 +74,13 @@ class Connection:
         self._heard = shared.clock.seconds()
         self._timer = shared.clock.callLater(shared.first_frame_timeout, self._silent)
         self.source = source
-        self.carrier = transport.value
         self.peer: Peer | None = None
         self.lost = False
+
+    @property
+    def carrier(self) -> str:
+        """What carries the connection."""
+        return self._transport.value
 
     # In ------------------------------------------------------------------------------------------
 
