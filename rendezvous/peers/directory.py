@@ -35,8 +35,9 @@ _FORGET = 300.0
 class Registered(Interface):
     """A connection that a peer has registered on: its presence, and the way to it."""
 
-    carrier: str
-    """What it is, such as ``websocket``."""
+    @property
+    def carrier(self) -> str:
+        """What it is, such as ``websocket``."""
 
     def push(self, message: Message) -> None:
         """Sends `message` to the peer."""
