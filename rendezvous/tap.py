@@ -8,6 +8,8 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from rendezvous import __version__, process
+from rendezvous.admin.control import ControlService
+from rendezvous.admin.operations import Operations
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
@@ -133,6 +135,8 @@ def _compose(settings: Settings, reactor: Any) -> IService:
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
     services = MultiService()
+    hbbs: HbbsService | None = None
+    hbbr: HbbrService | None = None
     certificates = _certificates(settings, reactor)
     if certificates is not None:
         services.addService(certificates)
@@ -150,6 +154,9 @@ def _compose(settings: Settings, reactor: Any) -> IService:
         websockets[b"/ws/relay"] = hbbr.websocket
     if settings.has_web:
         services.addService(WebService(settings, websockets, certificates, drops, reactor))
+    if settings.control:
+        operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
+        services.addService(ControlService(settings, operations, drops, reactor))
     services.addService(DropReport(drops, reactor))
     services.addService(StartReport(settings, identity, stored))
     return services

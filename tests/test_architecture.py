@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -82,6 +84,7 @@ def test_wire_stands_alone() -> None:
         ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web"]),
         ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web"]),
         ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers"]),
+        ("rendezvous.cli", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "twisted"]),
         ("rendezvous", ["rendezvous.tap"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -89,6 +92,18 @@ def test_wire_stands_alone() -> None:
 def test_arrows(importer: str, forbidden: list[str]) -> None:
     """Peers know no server, the servers not each other, and nobody the one place where all is wired."""
     assert arrows(importer, *forbidden) == []
+
+
+def test_only_the_wiring_knows_administration() -> None:
+    """Nobody but the one place where all is wired imports what an administrator sees and does."""
+    known = {module for module, _ in arrows("rendezvous", "rendezvous.admin")}
+    assert {module for module in known if not within(module, "rendezvous.admin")} == {"rendezvous.tap"}
+
+
+def test_the_api_is_imported_when_it_is_asked() -> None:
+    """A server that nobody asks does not carry the web framework in memory."""
+    code = "import sys, rendezvous.tap; sys.exit('klein' in sys.modules or 'werkzeug' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
 def test_plugin_loads_nothing_else() -> None:

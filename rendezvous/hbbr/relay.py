@@ -4,6 +4,7 @@ import hmac
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -60,6 +61,9 @@ class Relay:
         self.blocklist = blocklist
         self.blacklist = blacklist
         self.sessions: set[Session] = set()
+        self.relayed = 0
+        """Bytes of the sessions that have ended, both ways."""
+        self._numbers = count(1)
         self._splice = splice
         self._recorders = recorders
         self._pace_of_log = Pace(*LOGGED)
@@ -81,6 +85,11 @@ class Relay:
         if other is not None:
             self._join(other, half)
         return request.uuid
+
+    @property
+    def waiting(self) -> int:
+        """How many sides wait for their other one."""
+        return len(self._pairing)
 
     def left(self, half: Side, uuid: str) -> None:
         """`half`, which waited, is gone or has waited too long."""
@@ -127,6 +136,7 @@ class Relay:
             splice=self._splice,
             limited=any(half.source.host in self.blacklist for half in (first, second)),
         )
+        session.number = next(self._numbers)
         self.sessions.add(session)
         if not self._ticks.running:
             self._ticks.start(1.0, now=False)
@@ -135,6 +145,7 @@ class Relay:
 
     def _ended(self, session: Session, why: str) -> None:
         self.sessions.discard(session)
+        self.relayed += session.usage.transferred
         first, second = session.sides
         usage = SessionUsage(
             time.time(),

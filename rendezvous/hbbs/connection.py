@@ -170,6 +170,11 @@ class Connection:
         self._shared.directory.connected(peer, self, self.source)
         self.hold()
 
+    @property
+    def way(self) -> str:
+        """What the conversation goes over."""
+        return self._transport.value
+
     def replaced(self) -> None:
         """The peer registered anew elsewhere."""
         self.peer = None

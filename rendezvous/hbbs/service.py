@@ -72,6 +72,7 @@ class HbbsService(MultiService):
     ) -> None:
         super().__init__()
         denied = ListFile(Path(settings.data, "denylist.txt"), reactor, lambda: self.cut_denied(), ids=True)
+        self.denylist = denied
         self._denied = denied.entries
         self.directory = Directory(
             store,
@@ -87,8 +88,10 @@ class HbbsService(MultiService):
         shared = Conversations(
             spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
         )
+        self.admission = Admission(settings.max_connections, settings.max_connections_per_address)
+        """Counts the connections."""
         policy = AcceptPolicy(
-            Admission(settings.max_connections, settings.max_connections_per_address),
+            self.admission,
             denied.entries,
             Proxies(settings.trusted_proxies, settings.proxy_protocol),
             drops,
@@ -141,7 +144,7 @@ class HbbsService(MultiService):
             settings.max_exchanges_per_target,
             settings.exchange_timeout,
         )
-        exchanges = Exchanges(reactor, exchange_limits)
+        self.exchanges = exchanges = Exchanges(reactor, exchange_limits)
         limits = RegistrationLimits(
             settings.registrations_per_address,
             settings.ids_per_address,

@@ -4,7 +4,8 @@ Reads go through to the store, batched; a registration counts once its commit ha
 sent to a peer goes through `Directory.push`, which knows how that peer is reached.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Protocol as Interface
 
 from google.protobuf.message import Message
@@ -28,6 +29,10 @@ _FORGET = 300.0
 
 class Registered(Interface):
     """A connection that a peer has registered on: its presence, and the way to it."""
+
+    @property
+    def way(self) -> str:
+        """What it goes over: tcp or websocket."""
 
     def push(self, message: Message) -> None:
         """Sends `message` to the peer."""
@@ -130,6 +135,20 @@ class Directory:
     def is_online(self, peer: Peer) -> bool:
         """Whether the peer registered less than 30 s ago, or has a living connection."""
         return peer.connection is not None or self._clock.seconds() - peer.seen < ONLINE
+
+    def way(self, peer: Peer) -> str:
+        """How the peer is reached: udp, tcp or websocket; empty when it is offline."""
+        connection = peer.connection  # read once: this may be called in another thread
+        if connection is not None:
+            return connection.way
+        return "udp" if self._clock.seconds() - peer.seen < ONLINE else ""
+
+    def ways(self, peers: Iterable[Peer]) -> Counter[str]:
+        """How many of `peers` are reached in which way; those that are offline count as empty. For any thread."""
+        return Counter(map(self.way, peers))
+
+    def __len__(self) -> int:
+        return len(self._peers)
 
     def seen(self, peer: Peer, address: Address) -> None:
         """The peer has registered over UDP from `address`; a connection it had before is over."""

@@ -27,6 +27,8 @@ AWAY = Address("198.51.100.1", 6000)
 class FakeConnection:
     """A connection that a peer registered on."""
 
+    way = "tcp"
+
     def __init__(self) -> None:
         self.pushed: list[Message] = []
         self.replacements = 0
