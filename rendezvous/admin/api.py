@@ -54,6 +54,42 @@ def api(operations: Operations) -> Klein:
     def client(asked: _Asked) -> Any:
         return operations.client(asked.text("host"))
 
+    @route("GET", "peers")
+    def peers(asked: _Asked) -> Any:
+        return operations.peers.page(
+            search=asked.text("search"),
+            sort=asked.text("sort", "id"),
+            descending=asked.flag("descending"),
+            online=asked.flag("online"),
+            limit=asked.number("limit", 100),
+            offset=asked.number("offset", 0),
+            after=asked.text("after"),
+        )
+
+    @route("GET", "peer")
+    def peer(asked: _Asked) -> Any:
+        return operations.peers.peer(asked.text("id"))
+
+    @route("GET", "peers/export")
+    def export(asked: _Asked) -> Any:
+        return operations.peers.export(asked.text("after"), asked.number("limit", 1000))
+
+    @route("POST", "peers/import")
+    def import_(asked: _Asked) -> Any:
+        return operations.peers.import_(asked.body("peers", list))
+
+    @route("POST", "peers/delete")
+    def delete(asked: _Asked) -> Any:
+        return operations.peers.delete(asked.body("ids", list))
+
+    @route("POST", "peers/purge")
+    def purge(asked: _Asked) -> Any:
+        return operations.peers.purge(asked.body("days", int), dry_run=asked.body("dry_run", bool))
+
+    @route("POST", "backup")
+    def backup(asked: _Asked) -> Any:
+        return operations.peers.backup(asked.body("path", str))
+
     @route("GET", "sessions")
     def sessions(asked: _Asked) -> Any:
         return operations.relay.sessions(asked.number("limit", 100))
@@ -112,14 +148,19 @@ class _Asked:
             raise NotPossible(f"{name}: {given!r} is not allowed; it takes a whole number.")
         return int(given) if given else default
 
+    def flag(self, name: str) -> bool:
+        """The same, true when it is 1."""
+        return self.text(name) == "1"
+
     def body(self, name: str, kind: type) -> Any:
         """A field of the JSON object that the request carries."""
         try:
+            self._request.content.seek(0)
             content = json.loads(self._request.content.read())
         except (ValueError, RecursionError):
             content = None
         value = content.get(name) if isinstance(content, dict) else None
-        if not isinstance(value, kind):
+        if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
             raise NotPossible(f"The request takes a JSON object with {name!r}.")
         return value
 

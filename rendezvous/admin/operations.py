@@ -15,6 +15,7 @@ from twisted.python.failure import Failure
 
 from rendezvous import __version__
 from rendezvous.address_lists import ListFile, add_entry, remove_entry
+from rendezvous.admin.peers import PeerOperations
 from rendezvous.admin.relay import RelayOperations
 from rendezvous.admin.threads import in_thread
 from rendezvous.admin.values import (
@@ -71,7 +72,15 @@ class Operations:
             self._lists["denylist"] = hbbs.denylist
         if hbbr is not None:
             self._lists |= {"blocklist": hbbr.blocklist, "blacklist": hbbr.blacklist}
+        self._peers = PeerOperations(settings.database, hbbs.directory, reactor) if hbbs is not None else None
         self._relay = RelayOperations(hbbr, reactor) if hbbr is not None else None
+
+    @property
+    def peers(self) -> PeerOperations:
+        """What there is to see and do about peers. Raises NotPossible where there is no ID server."""
+        if self._peers is None:
+            raise NotPossible("This process is no ID server.")
+        return self._peers
 
     @property
     def relay(self) -> RelayOperations:

@@ -125,6 +125,69 @@ def client_strings(config: ClientConfig) -> ClientStrings:
 
 
 @dataclass(frozen=True)
+class PeerInfo:
+    """A peer. `address` is that of its last stored registration, empty when unknown.
+
+    `online` is udp, tcp or websocket, empty when it is offline; `reached_at` is where it is online. Dates are
+    UTC; `seen`, the day it was online last, is empty when that was before days were noted.
+    """
+
+    id: str
+    address: str
+    created: str
+    seen: str
+    key: str
+    online: str
+    reached_at: str
+
+
+@dataclass(frozen=True)
+class PeerPage:
+    """Some peers, and how many match in all; None when they were not counted."""
+
+    total: int | None
+    peers: tuple[PeerInfo, ...]
+
+
+@dataclass(frozen=True)
+class PeerRow:
+    """A peer as it is exported and imported: all that is stored of it. `uuid` and `pk` are base64."""
+
+    id: str
+    uuid: str
+    pk: str
+    address: str
+    created: str
+    seen: str
+
+
+@dataclass(frozen=True)
+class PeerChange:
+    """What was done to peers: how many, of how many that were named."""
+
+    named: int
+    changed: int
+
+
+@dataclass(frozen=True)
+class Purge:
+    """Peers that were not online for that many days, and whether they were deleted; some of their ids."""
+
+    days: int
+    peers: int
+    deleted: bool
+    some: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Backup:
+    """A copy of the database that was made."""
+
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
 class RelayedSession:
     """Two sides that the relay joined; `first` came first, `sent` are its bytes and those of `second`."""
 

@@ -3,9 +3,12 @@
 import click
 
 from rendezvous import __version__
+from rendezvous.cli.backup import backup
 from rendezvous.cli.certificate import certificate
 from rendezvous.cli.discover import discover
 from rendezvous.cli.keys import keys
+from rendezvous.cli.peer_files import export_peers, import_peers
+from rendezvous.cli.peers import peers
 from rendezvous.cli.status import status
 
 
@@ -15,5 +18,7 @@ def main() -> None:
     """Looks after a rendezvous server. The server itself is started with: twistd rendezvous"""
 
 
-for command in (certificate, discover, keys, status):
+for command in (backup, certificate, discover, keys, peers, status):
     main.add_command(command)
+for command in (export_peers, import_peers):
+    peers.add_command(command)

@@ -4,16 +4,19 @@ Reads go through to the store, batched; a registration counts once its commit ha
 sent to a peer goes through `Directory.push`, which knows how that peer is reached.
 """
 
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol as Interface
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
+from twisted.python.failure import Failure
 
 from rendezvous.peers.batches import Commits, Lookups, log, store_failed
+from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
@@ -25,6 +28,9 @@ ONLINE = 30.0
 _SWEEP = 60.0
 _FORGET = 300.0
 """Seconds without registration after which a peer leaves memory; the store still has it."""
+_NOTED_AT_ONCE = 10000
+"""Peers whose day is noted in one transaction."""
+_DAY = 86400
 
 
 class Registered(Interface):
@@ -46,16 +52,18 @@ class Peer:
 
     `host` is the address of its last stored registration; `address` that of its last registration in the
     life of this process; `seen` the time of the last one over UDP (monotonic seconds); `connection` its
-    living connection, when it registered on one.
+    living connection, when it registered on one; `noted` the last day that is stored of it, as far as this
+    process has noted one.
     """
 
-    __slots__ = ("address", "connection", "host", "id", "pk", "seen")
+    __slots__ = ("address", "connection", "host", "id", "noted", "pk", "seen")
 
     def __init__(self, record: PeerRecord) -> None:
         self.id, _, self.pk, self.host = record
         self.address: Address | None = None
         self.seen = float("-inf")
         self.connection: Registered | None = None
+        self.noted = 0
 
 
 class Directory:
@@ -79,6 +87,8 @@ class Directory:
         self._lookups = Lookups(store, clock, max_lookups)
         self._commits = Commits(store, clock, max_writes)
         self._renaming = Trouble("changing an id", log, clock)
+        self._noting = Trouble("noting who was online", log, clock)
+        self._keeping = Trouble("deleting or adding peers", log, clock)
         self._ids = ids
         self.stored = stored
         """How many peers the store holds."""
@@ -230,9 +240,56 @@ class Directory:
                     self._replace_connection(peer, None)
         return done
 
+    def delete(self, ids: Collection[str]) -> "Deferred[Collection[str]]":
+        """Deletes peers from memory and the store; fires with the ids that were stored. Fails with StoreFailed.
+
+        A client that is online and deleted registers anew.
+        """
+        deleted = self._store.delete(ids).addErrback(store_failed, self._keeping)
+        return deleted.addCallback(self._deleted)
+
+    def _deleted(self, ids: Collection[str]) -> Collection[str]:
+        self._keeping.worked()
+        self.stored -= len(ids)
+        for id in ids:
+            peer = self._peers.pop(id, None)
+            if peer is not None:
+                self.take_offline(peer)
+        return ids
+
+    def add(self, peers: Sequence[StoredPeer]) -> "Deferred[Collection[str]]":
+        """Stores those peers whose ids are free; fires with their ids. Fails with StoreFailed."""
+        added = self._store.add(peers).addErrback(store_failed, self._keeping)
+        return added.addCallback(self._added)
+
+    def _added(self, ids: Collection[str]) -> Collection[str]:
+        self._keeping.worked()
+        self.stored += len(ids)
+        for id in ids:
+            self._ids.add(id)
+        return ids
+
     def sweep(self) -> None:
-        """Forgets the peers that have been gone for a while."""
-        limit = self._clock.seconds() - _FORGET
-        gone = [peer.id for peer in self._peers.values() if peer.connection is None and peer.seen < limit]
+        """Forgets the peers that have been gone for a while, and notes who was online today."""
+        limit, today = self._clock.seconds() - _FORGET, int(time.time()) // _DAY
+        gone: list[str] = []
+        seen: list[Peer] = []
+        for peer in self._peers.values():
+            if peer.connection is None and peer.seen < limit:
+                gone.append(peer.id)
+            elif peer.noted != today and peer.address is not None and len(seen) < _NOTED_AT_ONCE:
+                seen.append(peer)
         for id in gone:
             del self._peers[id]
+        if seen:
+            noted = self._store.note_seen([peer.id for peer in seen], today)
+            noted.addCallbacks(self._noted, self._not_noted, callbackArgs=(seen, today))
+
+    def _noted(self, _: None, peers: Sequence[Peer], day: int) -> None:
+        self._noting.worked()
+        for peer in peers:
+            peer.noted = day
+
+    def _not_noted(self, reason: Failure) -> None:
+        """They are tried again."""
+        self._noting.failed(reason.getErrorMessage())
