@@ -17,9 +17,10 @@ from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
 from rendezvous.metrics import DropReport, Drops
+from rendezvous.own_address import own_address_in
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
-from rendezvous.start_report import StartReport, own_address_in
+from rendezvous.start_report import StartReport
 from rendezvous.tls import Certificates, Pair
 from rendezvous.web.service import WebService
 from rendezvous.websocket import WebSocketFactory

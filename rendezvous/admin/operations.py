@@ -37,8 +37,8 @@ from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import Identity
 from rendezvous.metrics import Drops
+from rendezvous.own_address import own_address
 from rendezvous.settings import Setting, Settings, settings_of
-from rendezvous.start_report import own_address
 
 WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""

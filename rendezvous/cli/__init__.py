@@ -5,6 +5,7 @@ import click
 from rendezvous import __version__
 from rendezvous.cli.backup import backup
 from rendezvous.cli.certificate import certificate
+from rendezvous.cli.client import client
 from rendezvous.cli.discover import discover
 from rendezvous.cli.keys import keys
 from rendezvous.cli.peer_files import export_peers, import_peers
@@ -18,7 +19,7 @@ def main() -> None:
     """Looks after a rendezvous server. The server itself is started with: twistd rendezvous"""
 
 
-for command in (backup, certificate, discover, keys, peers, status):
+for command in (backup, certificate, client, discover, keys, peers, status):
     main.add_command(command)
 for command in (export_peers, import_peers):
     peers.add_command(command)

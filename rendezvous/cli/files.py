@@ -7,12 +7,37 @@ from pathlib import Path
 
 import click
 
+from rendezvous.config import load
+from rendezvous.config_values import ConfigError
+from rendezvous.identity import SECRET_FILE, Identity, load_identity
 from rendezvous.peers.browsing import opened
+from rendezvous.settings import Settings
 
 DATABASE = "db_v2.sqlite3"
 database_option = click.option(
     "--database", default=DATABASE, help=f"Database of a server that does not run, relative to --data; {DATABASE}."
 )
+
+
+config_option = click.option(
+    "--config",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="INI file of a server that does not run; its variables and .env count as well.",
+)
+
+
+def settings_here(data: Path, config: Path | None) -> Settings:
+    """The settings of a server that would be started here and now. Raises ConfigError."""
+    flags = {"data": str(data.resolve())} | ({"config": str(config.resolve())} if config is not None else {})
+    return load("both", flags)
+
+
+def identity_here(settings: Settings) -> Identity:
+    """The identity of such a server, whose key files must be there. Raises ConfigError."""
+    secret = Path(settings.data, SECRET_FILE)
+    if settings.key in ("", "-", "_") and not secret.exists():
+        raise ConfigError(f"There is no {secret}; rendezvous keys make makes one.")
+    return load_identity(settings.key, Path(settings.data), signs=True)
 
 
 @contextmanager

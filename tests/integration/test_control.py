@@ -126,6 +126,18 @@ def test_status_without_a_server(tmp_path: Path) -> None:
     assert str(tmp_path) in refused(tmp_path, "status")
 
 
+# Client ------------------------------------------------------------------------------------------
+
+
+def test_client(served: ServerProcess) -> None:
+    """What the running server is reached by: the same as it says at its start."""
+    found = asked(served, "client")
+    assert found["host"] == f"rd.example.org:{served.port}"
+    assert found["key"] == served.view().key
+    assert found["import_string"] in served.output
+    assert asked(served, "client", "--host", "192.0.2.7")["host"] == f"192.0.2.7:{served.port}"
+
+
 # The socket --------------------------------------------------------------------------------------
 
 
