@@ -6,7 +6,6 @@ Whoever shows or asks for them (the control socket, a web page) adds nothing but
 import os
 import resource
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -23,13 +22,13 @@ from rendezvous.admin.values import (
     DropCount,
     EntryList,
     IdServerStatus,
-    Listening,
     NotPossible,
     NotThere,
     RelayHealth,
     SettingValue,
     Status,
     client_strings,
+    listening,
 )
 from rendezvous.client_config import client_config
 from rendezvous.config_values import Place
@@ -112,7 +111,7 @@ class Operations:
             fingerprint=self._identity.fingerprint if self._identity.public_key else "",
             id_server=self._id_server(ways),
             relay=self._relay.status() if self._relay is not None else None,
-            listening=tuple(self._listening()),
+            listening=tuple(listening(self._settings)),
             descriptors=descriptors,
             max_descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
             drops=tuple(DropCount(*at, count) for at, count in sorted(self._drops.counts.items())),
@@ -131,22 +130,6 @@ class Operations:
             pending=len(hbbs.exchanges),
             relays=tuple(RelayHealth(name, name in healthy) for name in hbbs.relays.configured),
         )
-
-    def _listening(self) -> Iterator[Listening]:
-        settings = self._settings
-        address = settings.bind
-        if settings.has_hbbs:
-            yield Listening("ID server", "udp", settings.port, address)
-            yield Listening("ID server", "tcp", settings.port, address)
-            yield Listening("NAT test", "tcp", settings.nat_port, address)
-            yield Listening("ID server, WebSocket", "tcp", settings.websocket_port, address)
-        if settings.has_hbbr:
-            yield Listening("relay", "tcp", settings.relay_port, address)
-            yield Listening("relay, WebSocket", "tcp", settings.relay_websocket_port, address)
-        if settings.https:
-            yield Listening("https", "tcp", settings.https, address)
-        if settings.http:
-            yield Listening("http", "tcp", settings.http, address)
 
     def settings(self) -> tuple[SettingValue, ...]:
         """Every setting of this server, as it is in force."""

@@ -1,9 +1,10 @@
 """What an administrator is told: values that JSON can carry, with seconds and bytes as units."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rendezvous.client_config import ClientConfig
+from rendezvous.settings import Settings
 
 
 class NotPossible(Exception):
@@ -22,6 +23,23 @@ class Listening:
     transport: str
     port: int
     address: str
+
+
+def listening(settings: Settings) -> Iterator[Listening]:
+    """The ports that a server with these settings listens on."""
+    address = settings.bind
+    if settings.has_hbbs:
+        yield Listening("ID server", "udp", settings.port, address)
+        yield Listening("ID server", "tcp", settings.port, address)
+        yield Listening("NAT test", "tcp", settings.nat_port, address)
+        yield Listening("ID server, WebSocket", "tcp", settings.websocket_port, address)
+    if settings.has_hbbr:
+        yield Listening("relay", "tcp", settings.relay_port, address)
+        yield Listening("relay, WebSocket", "tcp", settings.relay_websocket_port, address)
+    if settings.https:
+        yield Listening("https", "tcp", settings.https, address)
+    if settings.http:
+        yield Listening("http", "tcp", settings.http, address)
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ from rendezvous.cli.backup import backup
 from rendezvous.cli.certificate import certificate
 from rendezvous.cli.client import client
 from rendezvous.cli.discover import discover
+from rendezvous.cli.doctor import doctor
 from rendezvous.cli.keys import keys
 from rendezvous.cli.peer_files import export_peers, import_peers
 from rendezvous.cli.peers import peers
@@ -19,7 +20,7 @@ def main() -> None:
     """Looks after a rendezvous server. The server itself is started with: twistd rendezvous"""
 
 
-for command in (backup, certificate, client, discover, keys, peers, status):
+for command in (backup, certificate, client, discover, doctor, keys, peers, status):
     main.add_command(command)
 for command in (export_peers, import_peers):
     peers.add_command(command)

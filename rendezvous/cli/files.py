@@ -1,9 +1,10 @@
 """What is read from the files of a data folder where no server runs."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,7 +12,7 @@ from rendezvous.config import load
 from rendezvous.config_values import ConfigError
 from rendezvous.identity import SECRET_FILE, Identity, load_identity
 from rendezvous.peers.browsing import opened
-from rendezvous.settings import Settings
+from rendezvous.settings import SETTINGS, Server, Settings, settings_of
 
 DATABASE = "db_v2.sqlite3"
 database_option = click.option(
@@ -38,6 +39,19 @@ def identity_here(settings: Settings) -> Identity:
     if settings.key in ("", "-", "_") and not secret.exists():
         raise ConfigError(f"There is no {secret}; rendezvous keys make makes one.")
     return load_identity(settings.key, Path(settings.data), signs=True)
+
+
+def settings_told(values: Sequence[Mapping[str, Any]], server: Server) -> Settings:
+    """The settings that a running server has told of itself; one that it hides is empty."""
+    texts = {value["name"]: value["value"] for value in values}
+    known = {setting.name: texts.get(setting.flag_name(server)) for setting in settings_of(server)}
+    parsed = {
+        setting.name: setting.parse(setting.default if (text := known.get(setting.name)) is None else text)
+        for setting in SETTINGS.values()
+        if setting.name in known or setting.default or setting.name != "relay_port"
+    }
+    parsed.setdefault("relay_port", parsed["port"] + 1)
+    return Settings(server=server, sources={}, warnings=(), **parsed)
 
 
 @contextmanager
