@@ -174,8 +174,12 @@ class PeerOperations:
         target = Path(path)
         if not target.is_absolute() or "\0" in path:
             raise NotPossible(f"path: {path!r} is not allowed; it takes the whole path of a new file.")
-        copied = self._copying.run(in_thread, self._reactor, copy_database, self._database, target)
+        copied = self._copying.run(in_thread, self._reactor, self._copy, target)
         return copied.addCallbacks(self._copied, _not_copied, callbackArgs=(path,), errbackArgs=(path,))
+
+    def _copy(self, target: Path) -> int:
+        with opened_beside(self._database) as connection:
+            return copy_database(connection, target)
 
     def _copied(self, size: int, path: str) -> Backup:
         log.info("the database was copied to {path}", path=path)

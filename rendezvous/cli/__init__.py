@@ -3,14 +3,16 @@
 import click
 
 from rendezvous import __version__
-from rendezvous.cli.backup import backup
+from rendezvous.cli.backup import backup, restore
 from rendezvous.cli.certificate import certificate
 from rendezvous.cli.client import client
 from rendezvous.cli.discover import discover
 from rendezvous.cli.doctor import doctor
 from rendezvous.cli.keys import keys
+from rendezvous.cli.lists import lists
 from rendezvous.cli.peer_files import export_peers, import_peers
 from rendezvous.cli.peers import peers
+from rendezvous.cli.relay import relay
 from rendezvous.cli.status import status
 
 
@@ -20,7 +22,20 @@ def main() -> None:
     """Looks after a rendezvous server. The server itself is started with: twistd rendezvous"""
 
 
-for command in (backup, certificate, client, discover, doctor, keys, peers, status):
+for command in (
+    backup,
+    certificate,
+    client,
+    discover,
+    doctor,
+    keys,
+    lists,
+    peers,
+    relay,
+    restore,
+    status,
+):
     main.add_command(command)
 for command in (export_peers, import_peers):
     peers.add_command(command)
+relay.add_command(lists)

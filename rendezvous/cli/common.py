@@ -1,6 +1,7 @@
 """What commands share: their options, and how they print."""
 
 import json
+import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -30,6 +31,11 @@ def table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells
     )
+
+
+def stamp() -> str:
+    """The moment, for the names of files that are kept."""
+    return time.strftime("%Y%m%d-%H%M%S")
 
 
 def plain(text: str) -> str:

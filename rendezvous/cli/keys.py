@@ -7,9 +7,9 @@ from pathlib import Path
 import click
 from nacl.signing import SigningKey
 
-from rendezvous.cli.common import data_option, json_option
+from rendezvous.cli.common import data_option, json_option, stamp, yes_option
 from rendezvous.config_values import ConfigError
-from rendezvous.identity import SECRET_FILE, Identity, encode_public, generate, load
+from rendezvous.identity import SECRET_FILE, Identity, encode_public, generate, load, replace_pair
 
 
 @click.group()
@@ -48,6 +48,26 @@ def check(data: Path) -> None:
             f"{data / SECRET_FILE} may be read by others (mode {mode:04o}); run: chmod 600 {data / SECRET_FILE}"
         )
     click.echo("The key pair is sound.")
+
+
+@keys.command()
+@data_option
+@json_option
+@yes_option
+def replace(data: Path, as_json: bool, yes: bool) -> None:
+    """Make a new key pair in the place of the old one, whose files are kept."""
+    _need(data)
+    if not yes:
+        click.echo(
+            "Each client that has the old key must be given the new one: until then it is refused with a key "
+            "mismatch, and does not trust the server. So must relays that have the key as text.\n"
+            "A running server goes on with the old key until it is restarted.",
+            err=True,
+        )
+        click.confirm("Replace the key?", abort=True, err=True)
+    now = stamp()
+    _print(_pair(lambda folder: replace_pair(folder, now), data), as_json)
+    click.echo(f"The old files are kept: {data / SECRET_FILE}.before-{now}. Restart the server.", err=True)
 
 
 def _need(data: Path) -> None:

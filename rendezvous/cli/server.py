@@ -6,7 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 import click
 
@@ -54,11 +54,6 @@ class RunningServer:
         if response.status != http.client.OK:
             raise click.ClickException(answer["error"])
         return answer
-
-
-def segment(text: object) -> str:
-    """`text` as one part of a path."""
-    return quote(str(text), safe="")
 
 
 def running(data: Path, *kinds: Server) -> list[RunningServer]:

@@ -127,16 +127,16 @@ def read_gone(connection: sqlite3.Connection, before: int, after: str, limit: in
     return [row[0] for row in rows]
 
 
-def copy_database(path: Path, target: Path) -> int:
-    """Copies a database that is in use to a new file, whole or not at all; returns its bytes.
+def copy_database(connection: sqlite3.Connection, target: Path) -> int:
+    """Copies a database that may be in use to a new file, whole or not at all; returns its bytes.
 
     What is committed while it is copied is not in it. Raises OSError and sqlite3.Error.
     """
     descriptor, temporary = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
     os.close(descriptor)
     try:
-        with closing(_connect(path, "mode=ro")) as source, closing(sqlite3.connect(temporary)) as copy:
-            source.backup(copy)
+        with closing(sqlite3.connect(temporary)) as copy:
+            connection.backup(copy)
             copy.execute("pragma journal_mode = delete")  # one file, without a log beside it
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())

@@ -1,12 +1,15 @@
 """`rendezvous keys`."""
 
 import json
+import os
 import stat
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from rendezvous import __version__
+from rendezvous.cli import main
 from tests.cli.running import files, refused, run
 
 
@@ -83,3 +86,47 @@ def test_keys_check() -> None:
     for mode in (0o640, 0o604):
         Path("id_ed25519").chmod(mode)
         assert f"{mode:04o}" in refused("keys", "check")
+
+
+def test_keys_replace() -> None:
+    """The new pair is whole and secret, the old one is kept under other names, and what breaks is told before."""
+    run("keys", "make")
+    old = {name: Path(name).read_text("ascii") for name in ("id_ed25519", "id_ed25519.pub")}
+    result = CliRunner().invoke(main, ["keys", "replace"], input="y\n")
+    assert result.exit_code == 0
+    assert "key mismatch" in result.stderr
+    assert Path("id_ed25519.pub").read_text("ascii").strip() in result.stdout
+    assert old["id_ed25519.pub"] not in result.stdout
+    assert run("keys", "check").exit_code == 0
+    kept = {path.name.partition(".before-")[0]: path.read_text("ascii") for path in Path().glob("*.before-*")}
+    assert kept == old
+    secrets = [path for path in Path().iterdir() if ".pub" not in path.name]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in secrets} == {0o600}
+    assert len(list(Path().iterdir())) == 4
+
+
+def test_keys_replace_asks() -> None:
+    """Without a yes, and where there is no pair, nothing is changed."""
+    assert "id_ed25519" in refused("keys", "replace", "--yes")
+    run("keys", "make")
+    before = files()
+    assert CliRunner().invoke(main, ["keys", "replace"], input="n\n").exit_code == 1
+    assert files() == before
+    assert json.loads(run("keys", "replace", "--yes", "--json").stdout)["key"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_keys_that_root_replaces() -> None:
+    """The new pair belongs to whom the old one did."""
+    run("keys", "make")
+    os.chown("id_ed25519", 65534, 65534)
+    run("keys", "replace", "--yes")
+    assert {Path(name).stat().st_uid for name in ("id_ed25519", "id_ed25519.pub")} == {65534}
+
+
+def test_damaged_keys_are_replaced() -> None:
+    """A pair that no server starts with can be replaced as well."""
+    run("keys", "make")
+    Path("id_ed25519").write_text("damaged", "ascii")
+    assert run("keys", "replace", "--yes").exit_code == 0
+    assert run("keys", "check").exit_code == 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 import sqlite3
 import threading
 import time
@@ -250,12 +249,18 @@ def test_backup_while_clients_register(start_server: StartServer, tmp_path: Path
     ids = {row[0] for row in stored(tmp_path / "backup0", "select id from peer")}
     assert ids >= {identity.id for identity in [*known, *others[:before]]}
     assert stored(tmp_path / "backup2", "pragma integrity_check") == [("ok",)]
-    other = start_server(ready=False)
-    other.data.mkdir(parents=True)
-    shutil.copy(tmp_path / "backup0", other.data / "db_v2.sqlite3")
+    other = start_server()
+    register(other, Identity.make("other-1"))
+    assert "stop it first" in refused(other, "restore", str(tmp_path / "backup0"), "--yes")
+    other.stop()
+    assert call(other, "restore", str(tmp_path / "backup0"), typed="n\n").exit_code == 1
+    done = asked(other, "restore", str(tmp_path / "backup0"), "--yes")
+    assert done["peers"] == len(ids)
+    assert stored(Path(done["kept"][0]), "select id from peer") == [("other-1",)]
     other.start()
     assert asked(other, "status")[0]["id_server"]["peers"] == len(ids)
     register(other, known[0])
+    assert "no sound database" in refused(tmp_path, "restore", str(other.data / "id_ed25519"), "--yes")
 
 
 def test_backup_that_cannot_be_written(served: ServerProcess, tmp_path: Path) -> None:

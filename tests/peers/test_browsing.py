@@ -160,7 +160,8 @@ def test_copy(path: Path, tmp_path: Path) -> None:
     with closing(sqlite3.connect(path)) as living:
         living.execute("insert into seen values ('zoe', 7)")
         living.commit()
-        assert copy_database(path, target) == target.stat().st_size
+        with opened_beside(path) as connection:
+            assert copy_database(connection, target) == target.stat().st_size
     assert target.stat().st_mode & 0o777 == 0o600
     assert rows(target, "pragma journal_mode") == [("delete",)]
     assert rows(target, "select day from seen where id = 'zoe'") == [(7,)]
@@ -172,12 +173,11 @@ def test_copy_replaces_nothing(path: Path, tmp_path: Path) -> None:
     """A file that is there stays, and so does a folder as it was when a copy fails."""
     target = tmp_path / "backup"
     target.write_text("mine")
-    with pytest.raises(FileExistsError):
-        copy_database(path, target)
-    assert target.read_text() == "mine"
-    damaged = tmp_path / "damaged"
-    damaged.write_bytes(b"SQLite format 3\0" + b"x" * 5000)
     before = sorted(tmp_path.iterdir())
-    with pytest.raises(sqlite3.Error):
-        copy_database(damaged, tmp_path / "other")
+    with opened(path) as connection:
+        with pytest.raises(FileExistsError):
+            copy_database(connection, target)
+        with pytest.raises(FileNotFoundError):
+            copy_database(connection, tmp_path / "missing" / "file")
+    assert target.read_text() == "mine"
     assert sorted(tmp_path.iterdir()) == before
