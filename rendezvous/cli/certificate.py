@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from rendezvous.cli.common import json_option, print_json
 from rendezvous.self_signed import self_signed
 
 
@@ -18,7 +19,8 @@ from rendezvous.self_signed import self_signed
     help="Where to put certificate.pem and private-key.pem; the working directory when not given.",
 )
 @click.option("--days", default=90, type=click.IntRange(1, 3650), help="How long it is valid.")
-def certificate(names: tuple[str, ...], folder: Path, days: int) -> None:
+@json_option
+def certificate(names: tuple[str, ...], folder: Path, days: int, as_json: bool) -> None:
     """Make a self-signed certificate for NAMES, host names or addresses, to try TLS with."""
     certificate_file, key_file = (folder.resolve() / name for name in ("certificate.pem", "private-key.pem"))
     for file in (certificate_file, key_file):
@@ -30,6 +32,9 @@ def certificate(names: tuple[str, ...], folder: Path, days: int) -> None:
         raise click.ClickException(f"{error}.") from None
     _write_new(key_file, key_pem, 0o600)
     _write_new(certificate_file, certificate_pem, 0o644)
+    if as_json:
+        print_json({"certificate": str(certificate_file), "private_key": str(key_file)})
+        return
     click.echo(f"--certificate {shlex.quote(str(certificate_file))} --private-key {shlex.quote(str(key_file))}")
 
 

@@ -44,13 +44,11 @@ def identity_here(settings: Settings) -> Identity:
 def settings_told(values: Sequence[Mapping[str, Any]], server: Server) -> Settings:
     """The settings that a running server has told of itself; one that it hides is empty."""
     texts = {value["name"]: value["value"] for value in values}
-    known = {setting.name: texts.get(setting.flag_name(server)) for setting in settings_of(server)}
-    parsed = {
-        setting.name: setting.parse(setting.default if (text := known.get(setting.name)) is None else text)
-        for setting in SETTINGS.values()
-        if setting.name in known or setting.default or setting.name != "relay_port"
-    }
-    parsed.setdefault("relay_port", parsed["port"] + 1)
+    told = {setting.name: texts[setting.flag_name(server)] for setting in settings_of(server)}
+    parsed: dict[str, Any] = {}
+    for setting in SETTINGS.values():
+        default = str(parsed["port"] + 1) if setting.name == "relay_port" else setting.default
+        parsed[setting.name] = setting.parse(told.get(setting.name, default))
     return Settings(server=server, sources={}, warnings=(), **parsed)
 
 

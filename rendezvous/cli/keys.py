@@ -38,16 +38,20 @@ def show(data: Path, as_json: bool) -> None:
 
 @keys.command()
 @data_option
-def check(data: Path) -> None:
+@json_option
+def check(data: Path, as_json: bool) -> None:
     """Check that the key files are sound, belong together and are kept secret."""
     _need(data)
-    _pair(load, data)
+    identity = _pair(load, data)
     mode = (data / SECRET_FILE).stat().st_mode & 0o777
     if mode & 0o077:
         raise click.ClickException(
             f"{data / SECRET_FILE} may be read by others (mode {mode:04o}); run: chmod 600 {data / SECRET_FILE}"
         )
-    click.echo("The key pair is sound.")
+    if as_json:
+        _print(identity, as_json)
+    else:
+        click.echo("The key pair is sound.")
 
 
 @keys.command()

@@ -1,5 +1,6 @@
 """`rendezvous certificate`."""
 
+import json
 import os
 import stat
 from datetime import UTC, datetime, timedelta
@@ -44,6 +45,15 @@ def test_certificate() -> None:
     assert timedelta(days=6) < certificate.not_valid_after_utc - now < timedelta(days=8)
     key = serialization.load_pem_private_key(Path("private-key.pem").read_bytes(), None)
     assert key.public_key() == certificate.public_key()
+
+
+def test_certificate_as_json() -> None:
+    """--json tells the files."""
+    made = json.loads(run("certificate", "rd.example.org", "--json").output)
+    assert made == {
+        "certificate": f"{Path.cwd()}/certificate.pem",
+        "private_key": f"{Path.cwd()}/private-key.pem",
+    }
 
 
 def test_certificate_with_a_long_name() -> None:

@@ -8,14 +8,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from rendezvous import __version__
 from rendezvous.cli import main
 from tests.cli.running import files, refused, run
-
-
-def test_version() -> None:
-    """The version is told."""
-    assert __version__ in run("--version").output
 
 
 def test_keys_make() -> None:
@@ -59,6 +53,7 @@ def test_keys_as_json() -> None:
     made = json.loads(run("keys", "make", "--json").output)
     assert made["key"] == Path("id_ed25519.pub").read_text("ascii").strip()
     assert json.loads(run("keys", "show", "--json").output) == made
+    assert json.loads(run("keys", "check", "--json").output) == made
 
 
 @pytest.mark.parametrize("command", ["show", "check"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
 import signal
@@ -18,7 +17,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from nacl.signing import SigningKey
 
 from tests.client.threads import wait_until
 from tests.integration.command import asked, refused, told
@@ -184,22 +182,6 @@ def test_settings(api: Socket, served: ServerProcess) -> None:
     }
     assert (by_name["rmem"]["value"], by_name["rmem"]["source"]) == ("0", "default")
     assert by_name["key"]["value"] == "-"
-
-
-@pytest.mark.parametrize("key", ["a plain text", "secret"])
-def test_keys_are_never_told(start_server: StartServer, key: str) -> None:
-    """A key that was given as a setting is hidden."""
-    if key == "secret":
-        pair = SigningKey.generate()
-        key = base64.b64encode(bytes(pair) + bytes(pair.verify_key)).decode()
-    server = start_server("--key", key)
-    with closing(Socket(server.data / "control.sock")) as connection:
-        for path in ("settings", "status"):
-            _, answer = connection.ask("GET", f"/api/v1/{path}")
-            assert key not in json.dumps(answer)
-            if path == "settings":
-                (setting,) = [setting for setting in answer if setting["name"] == "key"]
-                assert (setting["value"], setting["hidden"]) == ("", True)
 
 
 def test_no_socket(start_server: StartServer) -> None:
