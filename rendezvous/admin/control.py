@@ -11,13 +11,15 @@ from twisted.application.service import Service
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from twisted.web.http import INTERNAL_SERVER_ERROR
 from twisted.web.resource import IResource, Resource
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from rendezvous.accepting import AcceptPolicy, Proxies
 from rendezvous.admin.operations import Operations
+from rendezvous.admin.threads import in_thread
 from rendezvous.admission import Admission
 from rendezvous.config_values import ConfigError
 from rendezvous.control_socket import control_socket, reachable
@@ -52,7 +54,7 @@ class ControlService(Service):
             reactor,
             settings.first_frame_timeout,
         )
-        self._factory = _ControlFactory(policy, operations)
+        self._factory = _ControlFactory(policy, operations, reactor)
         self._port: StreamPort | None = None
         _check(self._path)
 
@@ -125,8 +127,8 @@ def _listening(path: Path) -> socket.socket:
 class _ControlFactory(WebFactory):
     """Accepts connections, all of which are administrators'."""
 
-    def __init__(self, policy: AcceptPolicy, operations: Operations) -> None:
-        super().__init__(policy, _Api(operations), lambda head, source: None, None)
+    def __init__(self, policy: AcceptPolicy, operations: Operations, reactor: Any) -> None:
+        super().__init__(policy, _Api(operations, reactor), lambda head, source: None, None)
         self.place = PLACE
 
     def buildProtocol(self, addr: IAddress | None) -> Protocol | None:
@@ -136,24 +138,43 @@ class _ControlFactory(WebFactory):
 
 @implementer(IResource)
 class _Api(Resource):
-    """The API, which is imported when it is first asked for something."""
+    """The API, which is imported when it is first asked for something: in a thread, since that takes a while."""
 
     isLeaf = True
 
-    def __init__(self, operations: Operations) -> None:
+    def __init__(self, operations: Operations, reactor: Any) -> None:
         super().__init__()
         self._operations = operations
+        self._reactor = reactor
         self._resource: Any = None
 
     def render(self, request: Request) -> Any:
         """See IResource."""
-        if self._resource is None:
-            try:
-                from rendezvous.admin.api import api
-            except ImportError as error:  # after --uid, where Python belongs to another user
-                log.error("the control socket can't be served: {why}", why=str(error))
+        if self._resource is not None:
+            return self._resource.render(request)
+        gone: list[Failure] = []
+        request.notifyFinish().addErrback(gone.append)
+
+        def imported(resource: Any) -> None:
+            self._resource = self._resource or resource
+            if not gone:
+                request.render(self._resource)
+
+        def failed(reason: Failure) -> None:  # after --uid, where Python belongs to another user
+            reason.trap(ImportError)
+            log.error("the control socket can't be served: {why}", why=reason.getErrorMessage())
+            if not gone:
                 request.setResponseCode(INTERNAL_SERVER_ERROR)
                 request.setHeader(b"Content-Type", b"application/json")
-                return _UNREADABLE
-            self._resource = api(self._operations).resource()
-        return self._resource.render(request)
+                request.write(_UNREADABLE)
+                request.finish()
+
+        loaded = in_thread(self._reactor, _loaded, self._operations).addCallbacks(imported, failed)
+        loaded.addErrback(lambda reason: log.failure("a request of an administrator failed", reason))
+        return NOT_DONE_YET
+
+
+def _loaded(operations: Operations) -> Any:
+    from rendezvous.admin.api import api
+
+    return api(operations).resource()

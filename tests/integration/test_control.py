@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from http.client import HTTPConnection
+from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.client.threads import wait_until
-from tests.integration.command import asked, refused, told
+from tests.integration.command import asked, call, refused, told
 from tests.integration.server import ServerProcess, environment, free_port, run_to_end, twistd
 from tests.integration.support import NewControlled, StartServer
 from tests.integration.test_web_privileges import NOBODY
@@ -158,6 +158,30 @@ def test_requests_that_are_not_understood(api: Socket, served: ServerProcess) ->
         assert list(answer) == ["error"]
         assert answer["error"].endswith(".")
     served.check()
+
+
+def test_clients_that_leave(start_server: StartServer) -> None:
+    """A client that does not wait for its answer harms nothing, not even the first one."""
+    server = start_server()
+    for _ in range(3):
+        for path in ("status", "peers", "client"):
+            with closing(Socket(server.data / "control.sock")) as connection:
+                connection.request("GET", f"/api/v1/{path}")
+    assert asked(server, "status")
+    server.check()
+
+
+def test_many_connections(served: ServerProcess) -> None:
+    """There may be 32 connections; there is room again when one ends."""
+    connections = [Socket(served.data / "control.sock") for _ in range(33)]
+    for connection in connections[:32]:
+        assert connection.ask("GET", "/api/v1/lists")[0] == 200
+    with pytest.raises((ConnectionError, RemoteDisconnected)):
+        connections[32].ask("GET", "/api/v1/lists")
+    for connection in connections:
+        connection.close()
+    wait_until(lambda: call(served, "status").exit_code == 0, 5, "room for a connection")
+    assert any(drop["reason"] == "too_many_connections" for drop in asked(served, "status")[0]["drops"])
 
 
 def test_long_bodies(api: Socket) -> None:

@@ -77,7 +77,7 @@ def test_search_sort_and_pages(served: ServerProcess, new_controlled: NewControl
         return [peer["id"] for peer in asked(served, "peers", *arguments)["peers"]]
 
     assert found("search", "search-") == ids
-    assert found("search", source) == ids
+    assert [id for id in found("search", source) if id.startswith("search-")] == ids
     assert found("search", "search-", "--descending", "--limit", "2") == ids[:-3:-1]
     assert found("search", "search-", "--limit", "2", "--offset", "2") == ids[2:4]
     assert found("search", "search-", "--online") == ids
