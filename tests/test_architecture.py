@@ -84,6 +84,7 @@ def test_wire_stands_alone() -> None:
         ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web"]),
         ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web"]),
         ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers"]),
+        ("rendezvous.admin", ["rendezvous.tap", "rendezvous.cli"]),
         ("rendezvous.cli", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "twisted"]),
         ("rendezvous", ["rendezvous.tap"]),
     ],
