@@ -1,5 +1,7 @@
 """Lists of addresses, networks and ids: one at the beginning of each line of a file, or edited at run time."""
 
+import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
@@ -104,6 +106,62 @@ def read_list(path: Path, *, ids: bool = False) -> AddressList:
     return listed
 
 
+def add_entry(path: Path, word: str, *, ids: bool = False) -> str:
+    """Adds an address, a network or an id to the file of a list, once; returns its one spelling.
+
+    Blocks. Raises ValueError when it is none, and OSError.
+    """
+    spelling = _entry(word, ids)
+    lines = _lines_of(path)
+    if not any(_is_entry(line, spelling, ids) for line in lines):
+        _rewrite(path, [*lines, spelling])
+    return spelling
+
+
+def remove_entry(path: Path, word: str, *, ids: bool = False) -> str:
+    """Removes the lines that begin with it from the file of a list. Blocks, returns and raises the same."""
+    spelling = _entry(word, ids)
+    lines = _lines_of(path)
+    kept = [line for line in lines if not _is_entry(line, spelling, ids)]
+    if len(kept) < len(lines):
+        _rewrite(path, kept)
+    return spelling
+
+
+def _entry(word: str, ids: bool) -> str:
+    if "#" in word or not word.isprintable() or word.split() != [word]:
+        raise ValueError(f"{word!r} is no single word")
+    return AddressList(ids=ids).add(word)
+
+
+def _is_entry(line: str, spelling: str, ids: bool) -> bool:
+    words = line.partition("#")[0].split()
+    try:
+        return bool(words) and _entry(words[0], ids) == spelling
+    except ValueError:
+        return False
+
+
+def _lines_of(path: Path) -> list[str]:
+    return path.read_text("utf-8-sig").splitlines() if path.exists() else []
+
+
+def _rewrite(path: Path, lines: list[str]) -> None:
+    """The whole file anew, or the old one, whenever the process ends."""
+    path = path.resolve()
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.fchmod(file.fileno(), path.stat().st_mode & 0o777 if path.exists() else 0o644)
+            file.write("".join(f"{line}\n" for line in lines))
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+
+
 class ListFile(Service):
     """A list that follows its file: read again when that has changed, kept as it is while it is broken."""
 
@@ -114,11 +172,12 @@ class ListFile(Service):
     def __init__(
         self, path: Path, clock: IReactorTime, changed: Callable[[], None] = lambda: None, *, ids: bool = False
     ) -> None:
-        self._path = path
-        self._ids = ids
+        self.path = path
+        self.ids = ids
         self._changed = changed
         self._seen = self._stamp()
-        self._wrong = ""
+        self.wrong = ""
+        """Why the file is not in force as it is; empty when it is."""
         self.entries = read_list(path, ids=ids)
         self._watch = LoopingCall(self.look)
         self._watch.clock = clock
@@ -139,19 +198,19 @@ class ListFile(Service):
         if stamp == self._seen:
             return
         try:
-            self.entries.replace(read_list(self._path, ids=self._ids))
+            self.entries.replace(read_list(self.path, ids=self.ids))
         except ConfigError as error:  # looked at again, since a file that can't be read now may be soon
-            if str(error) != self._wrong:
-                self._wrong = str(error)
-                self.log.warn("the list stays as it was: {reason}", reason=self._wrong)
+            if str(error) != self.wrong:
+                self.wrong = str(error)
+                self.log.warn("the list stays as it was: {reason}", reason=self.wrong)
             return
-        self._seen, self._wrong = stamp, ""
-        self.log.info("{path} was read again: {n} entries", path=str(self._path), n=len(self.entries))
+        self._seen, self.wrong = stamp, ""
+        self.log.info("{path} was read again: {n} entries", path=str(self.path), n=len(self.entries))
         self._changed()
 
     def _stamp(self) -> tuple[int, int, int] | None:
         try:
-            stat = self._path.stat()
+            stat = self.path.stat()
         except OSError:
             return None
         return stat.st_mtime_ns, stat.st_size, stat.st_ino

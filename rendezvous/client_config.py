@@ -8,6 +8,8 @@ from rendezvous.identity import Identity
 from rendezvous.settings import Settings
 
 _DEFAULT_PORT = 21116
+_NOT_IN_FILE_NAMES = frozenset('<>:"/\\|?*,')
+"""What Windows does not allow, and the comma, which would end a part."""
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,18 @@ class ClientConfig:
         It never contains ``--``, which clients would not take: that needs a byte above 127.
         """
         return base64.urlsafe_b64encode(self.json().encode("ascii")).decode().rstrip("=")[::-1]
+
+    def qr_text(self) -> str:
+        """What a QR code for phones holds."""
+        return f"config={self.json()}"
+
+    def installer_name(self) -> str:
+        """The name that tells a Windows installer this server: in plain words where a file name can hold them."""
+        parts = (("host", self.host), ("key", self.key), ("api", self.api), ("relay", self.relay))
+        if any(_NOT_IN_FILE_NAMES & set(value) for _, value in parts):
+            return f"rustdesk-licensed-{self.import_string()}.exe"
+        # the comma at the end keeps apart what a browser adds to the name of a second download
+        return f"rustdesk-{''.join(f'{name}={value},' for name, value in parts if value)}.exe"
 
 
 def client_config(settings: Settings, identity: Identity, host: str) -> ClientConfig:

@@ -149,7 +149,7 @@ def one_of(*words: str) -> Callable[[str], str]:
 LEVELS = ("debug", "info", "warn", "error", "critical")
 SUBSYSTEMS = (
     *("hbbs", "hbbs.http_proxy", "hbbs.punching", "hbbs.registration", "hbbs.relays", "hbbs.settings"),
-    *("hbbr", "peers", "web", "tls", "lists"),
+    *("hbbr", "peers", "web", "tls", "lists", "admin"),
 )
 """Whose events the log tells apart."""
 

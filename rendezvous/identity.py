@@ -114,6 +114,29 @@ def generate(folder: Path) -> SigningKey:
     return load(folder)
 
 
+def replace_pair(folder: Path, stamp: str) -> SigningKey:
+    """A new pair in the place of the one in `folder`, whose files are kept as ``NAME.before-STAMP``.
+
+    Whenever the process ends there is one of the pairs. Raises ConfigError.
+    """
+    secret, public = folder / SECRET_FILE, folder / PUBLIC_FILE
+    try:
+        owner = secret.stat()
+        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{SECRET_FILE}.") as name:
+            pair = generate(Path(name))
+            for new in (Path(name, SECRET_FILE), Path(name, PUBLIC_FILE)):
+                os.chown(new, owner.st_uid, owner.st_gid)  # the server's user, also where root does this
+            for old in (secret, public):
+                if old.exists():
+                    os.link(old, f"{old}.before-{stamp}")
+            public.unlink(missing_ok=True)  # first: a secret alone is whole
+            os.replace(Path(name, SECRET_FILE), secret)
+            os.replace(Path(name, PUBLIC_FILE), public)
+    except OSError as error:
+        raise ConfigError(f"key: the files in {str(folder)!r} can't be replaced ({_reason(error)}).") from None
+    return pair
+
+
 def encode_public(pair: SigningKey) -> str:
     """Base64 of the pair's public key, as clients take it."""
     return base64.b64encode(bytes(pair.verify_key)).decode()

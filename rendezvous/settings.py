@@ -103,6 +103,7 @@ class Settings:
         keeps_empty=True,
     )
     consoles: bool = _setting("yes", yes_no, "text consoles and ConfigUpdate from loopback")
+    control: bool = _setting("yes", yes_no, "a socket in the data folder for the rendezvous command")
     serial: int = _setting(
         "0", integer(0, 2**31 - 1), "serial of the settings sent to clients", servers="hbbs", short="s"
     )

@@ -1,9 +1,7 @@
 """What is said at start: what is served, and what a person types into a client."""
 
 import platform
-import socket
 from collections.abc import Iterator
-from ipaddress import IPv4Network
 
 from twisted.application.service import Service
 
@@ -12,28 +10,10 @@ from rendezvous import __version__
 from rendezvous.client_config import client_config
 from rendezvous.identity import Identity
 from rendezvous.logs import logger
+from rendezvous.own_address import own_address
 from rendezvous.peers.store import Stored
 from rendezvous.settings import NO_EFFECT, Settings
 from rendezvous.wire.address import is_ipv6
-
-_SOMEWHERE = "192.0.2.1"
-"""An address that the default route leads to; nothing is sent there."""
-
-
-def own_address(towards: str = _SOMEWHERE) -> str:
-    """This machine's IPv4 address on the way `towards` another one; loopback when there is no way."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            probe.connect((towards, 9))
-        except OSError:
-            return "127.0.0.1"
-        address: str = probe.getsockname()[0]
-        return address
-
-
-def own_address_in(network: IPv4Network) -> str:
-    """This machine's IPv4 address on the way into `network`."""
-    return own_address(str(network.network_address + min(1, network.num_addresses - 1)))
 
 
 class StartReport(Service):

@@ -9,6 +9,8 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from rendezvous import __version__, process
+from rendezvous.admin.control import ControlService
+from rendezvous.admin.operations import Operations
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
@@ -18,9 +20,10 @@ from rendezvous.identity import load_identity
 from rendezvous.log_output import Logged, open_output, twistd_options
 from rendezvous.logs import gate
 from rendezvous.metrics import DropReport, Drops, LoopLag
+from rendezvous.own_address import own_address_in
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
-from rendezvous.start_report import StartReport, own_address_in
+from rendezvous.start_report import StartReport
 from rendezvous.tls import Certificates, Pair
 from rendezvous.web.service import WebService
 from rendezvous.websocket import WebSocketFactory
@@ -174,6 +177,9 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
         services.addService(servers["web"])
     if settings.metrics is not None:
         services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
+    if settings.control:
+        operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
+        services.addService(ControlService(settings, operations, drops, reactor))
     services.addService(DropReport(drops, reactor))
     services.addService(StartReport(settings, identity, stored))
     return services

@@ -2,6 +2,8 @@
 
 import ast
 import inspect
+import subprocess
+import sys
 import typing
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -82,6 +84,8 @@ def test_wire_stands_alone() -> None:
         ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web"]),
         ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web"]),
         ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers"]),
+        ("rendezvous.admin", ["rendezvous.tap", "rendezvous.cli"]),
+        ("rendezvous.cli", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "twisted"]),
         ("rendezvous", ["rendezvous.tap"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -93,6 +97,31 @@ def test_arrows(importer: str, forbidden: list[str]) -> None:
     """
     found = arrows(importer, *forbidden)
     assert [module for module, _ in found if module != "rendezvous.embedding"] == []
+
+
+def test_only_the_wiring_knows_administration() -> None:
+    """Nobody but the one place where all is wired imports administration, and the command its values."""
+    known = arrows("rendezvous", "rendezvous.admin")
+    others = [pair for pair in known if not within(pair[0], "rendezvous.admin", "rendezvous.tap")]
+    assert [module for module, _ in others if not within(module, "rendezvous.cli")] == []
+    values = ("rendezvous.admin.values", "rendezvous.admin.peer_rows")
+    assert [name for _, name in others if not within(name, *values)] == []
+
+
+def test_the_api_is_imported_when_it_is_asked() -> None:
+    """A server that nobody asks does not carry the web framework in memory."""
+    assert not imports("rendezvous.tap", "klein", "werkzeug")
+
+
+def test_the_command_does_without_twisted() -> None:
+    """The command begins quickly."""
+    assert not imports("rendezvous.cli", "twisted", "segno")
+
+
+def imports(module: str, *others: str) -> bool:
+    """Whether importing `module` imports one of `others`."""
+    code = f"import sys, {module}; sys.exit(not set({others!r}).isdisjoint(sys.modules))"
+    return subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode != 0
 
 
 def test_plugin_loads_nothing_else() -> None:

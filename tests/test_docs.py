@@ -397,7 +397,7 @@ def test_drop_reasons() -> None:
 def test_drop_places() -> None:
     """Every place that drops are counted at is explained."""
     documented = {row[0].strip("`") for row in table_below("### Drop places")}
-    assert documented == {transport.value for transport in Transport} | {"relay", "registration", "web"}
+    assert documented == {transport.value for transport in Transport} | {"relay", "registration", "web", "control"}
 
 
 def relay() -> Relay:

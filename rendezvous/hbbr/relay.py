@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -61,6 +62,7 @@ class Relay:
         self.blocklist = blocklist
         self.blacklist = blacklist
         self.sessions: set[Session] = set()
+        self._numbers = count(1)
         self._splice = splice
         self._recorders = recorders
         self._pace_of_log = Pace(*LOGGED)
@@ -145,6 +147,7 @@ class Relay:
             splice=self._splice,
             limited=any(half.source.host in self.blacklist for half in (first, second)),
         )
+        session.number = next(self._numbers)
         self.sessions.add(session)
         if not self._ticks.running:
             self._ticks.start(1.0, now=False)

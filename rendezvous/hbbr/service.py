@@ -48,8 +48,8 @@ class HbbrService(MultiService):
             table = UsageTable(folder / settings.usage_db, settings.usage_days, reactor)
             self.addService(table)
             recorders.append(table)
-        blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
-        blacklist = ListFile(folder / "blacklist.txt", reactor)
+        self.blocklist = blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
+        self.blacklist = blacklist = ListFile(folder / "blacklist.txt", reactor)
         self.relay = Relay(
             licence_key,
             BandwidthLimits(
@@ -69,6 +69,7 @@ class HbbrService(MultiService):
             recorders,
         )
         self.admission = Admission(settings.max_relay_connections, settings.max_relay_connections_per_address)
+        """Counts the connections."""
         policy = AcceptPolicy(
             self.admission,
             blocklist.entries,

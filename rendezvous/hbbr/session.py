@@ -128,6 +128,8 @@ class Session:
         splice: "Splicer | None" = None,
     ) -> None:
         self.sides = sides
+        self.number = 0
+        """By which an administrator calls it; unique in the life of a process."""
         now = clock.seconds()
         self.usage = Usage(now)
         self._limits = replace(limits)

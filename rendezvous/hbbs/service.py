@@ -76,6 +76,7 @@ class HbbsService(MultiService):
     ) -> None:
         super().__init__()
         denied = ListFile(Path(settings.data, "denylist.txt"), reactor, lambda: self.cut_denied(), ids=True)
+        self.denylist = denied
         self._denied = denied.entries
         self.directory = Directory(
             store,
@@ -93,6 +94,7 @@ class HbbsService(MultiService):
             spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
         )
         self.admission = Admission(settings.max_connections, settings.max_connections_per_address)
+        """Counts the connections."""
         policy = AcceptPolicy(
             self.admission,
             denied.entries,
@@ -156,7 +158,7 @@ class HbbsService(MultiService):
             settings.max_exchanges_per_target,
             settings.exchange_timeout,
         )
-        exchanges = Exchanges(reactor, exchange_limits)
+        self.exchanges = exchanges = Exchanges(reactor, exchange_limits)
         limits = RegistrationLimits(
             settings.registrations_per_address,
             settings.ids_per_address,

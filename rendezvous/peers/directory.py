@@ -4,8 +4,9 @@ Reads go through to the store, batched; a registration counts once its commit ha
 sent to a peer goes through `Directory.push`, which knows how that peer is reached.
 """
 
+import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Protocol as Interface
 
@@ -16,6 +17,7 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
 from rendezvous.peers.batches import Commits, Lookups, log, store_failed
+from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
@@ -27,9 +29,10 @@ ONLINE = 30.0
 _SWEEP = 15.0
 """Seconds between two looks at all peers in memory."""
 _SLICE = 10_000
-"""Peers looked at before others get their turn."""
+"""Peers looked at before others get their turn, and noted in one transaction."""
 _FORGET = 300.0
 """Seconds without registration after which a peer leaves memory; the store still has it."""
+_DAY = 86400
 
 
 class Registered(Interface):
@@ -51,16 +54,18 @@ class Peer:
 
     `host` is the address of its last stored registration; `address` that of its last registration in the
     life of this process; `seen` the time of the last one over UDP (monotonic seconds); `connection` its
-    living connection, when it registered on one.
+    living connection, when it registered on one; `noted` the last day that is stored of it, as far as this
+    process has noted one.
     """
 
-    __slots__ = ("address", "connection", "host", "id", "pk", "seen")
+    __slots__ = ("address", "connection", "host", "id", "noted", "pk", "seen")
 
     def __init__(self, record: PeerRecord) -> None:
         self.id, _, self.pk, self.host = record
         self.address: Address | None = None
         self.seen = float("-inf")
         self.connection: Registered | None = None
+        self.noted = 0
 
 
 class Directory:
@@ -84,12 +89,15 @@ class Directory:
         self.lookups = Lookups(store, clock, max_lookups)
         self.commits = Commits(store, clock, max_writes)
         self.renaming = Trouble("changing an id", log, clock)
+        self._noting = Trouble("noting who was online", log, clock)
+        self._keeping = Trouble("deleting or adding peers", log, clock)
         self._ids = ids
         self.stored = stored
         """How many peers the store holds, with those that are being written."""
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
         self._sweeping: IDelayedCall | None = None
+        self._writing_notes = False
         self.online_by_datagrams = 0
         """How many peers were online over UDP when last counted, a few seconds ago."""
         self.online_by_connection: Counter[str] = Counter()
@@ -151,6 +159,17 @@ class Directory:
     def is_online(self, peer: Peer) -> bool:
         """Whether the peer registered less than 30 s ago, or has a living connection."""
         return peer.connection is not None or self._clock.seconds() - peer.seen < ONLINE
+
+    def way(self, peer: Peer) -> str:
+        """How the peer is reached: udp, tcp or websocket; empty when it is offline."""
+        connection = peer.connection  # read once: this may be called in another thread
+        if connection is not None:
+            return connection.carrier
+        return "udp" if self._clock.seconds() - peer.seen < ONLINE else ""
+
+    def ways(self, peers: Iterable[Peer]) -> Counter[str]:
+        """How many of `peers` are reached in which way; those that are offline count as empty. For any thread."""
+        return Counter(map(self.way, peers))
 
     def seen(self, peer: Peer, address: Address) -> None:
         """The peer has registered over UDP from `address`; a connection it had before is over."""
@@ -245,25 +264,74 @@ class Directory:
                     self._replace_connection(peer, None)
         return done
 
+    def delete(self, ids: Collection[str]) -> "Deferred[Collection[str]]":
+        """Deletes peers from memory and the store; fires with the ids that were stored. Fails with StoreFailed.
+
+        A client that is online and deleted registers anew.
+        """
+        deleted = self._store.delete(ids).addErrback(store_failed, self._keeping)
+        return deleted.addCallback(self._deleted)
+
+    def _deleted(self, ids: Collection[str]) -> Collection[str]:
+        self._keeping.worked()
+        self.stored -= len(ids)
+        for id in ids:
+            peer = self._peers.pop(id, None)
+            if peer is not None:
+                self.take_offline(peer)
+        return ids
+
+    def add(self, peers: Sequence[StoredPeer]) -> "Deferred[Collection[str]]":
+        """Stores those peers whose ids are free; fires with their ids. Fails with StoreFailed."""
+        added = self._store.add(peers).addErrback(store_failed, self._keeping)
+        return added.addCallback(self._added)
+
+    def _added(self, ids: Collection[str]) -> Collection[str]:
+        self._keeping.worked()
+        self.stored += len(ids)
+        for id in ids:
+            self._ids.add(id)
+        return ids
+
     def sweep(self) -> None:
-        """Begins to forget the peers that have been gone for a while, and to count those online over UDP."""
+        """Looks at all peers: forgets those gone for a while, counts those on UDP, notes who was here today."""
         if self._sweeping is None or not self._sweeping.active():
             self._sweep_on(iter(list(self._peers.values())), 0)
 
     def _sweep_on(self, left: Iterator[Peer], online: int) -> None:
         """Looks at a slice of those `left`; so many were `online` in those before."""
-        now = self._clock.seconds()
+        now, today = self._clock.seconds(), int(time.time()) // _DAY
         looked_at = 0
+        seen: list[Peer] = []
         for peer in islice(left, _SLICE):
             looked_at += 1
-            if peer.connection is not None:
-                continue
             gone = now - peer.seen
-            if gone < ONLINE:
-                online += 1
-            elif gone > _FORGET and self._peers.get(peer.id) is peer:
-                del self._peers[peer.id]
+            if peer.connection is None and gone > _FORGET:
+                if self._peers.get(peer.id) is peer:
+                    del self._peers[peer.id]
+                continue
+            online += peer.connection is None and gone < ONLINE
+            if peer.noted != today and peer.address is not None:
+                seen.append(peer)
+        if seen and not self._writing_notes:
+            self._note(seen, today)
         if looked_at == _SLICE:
             self._sweeping = self._clock.callLater(0, self._sweep_on, left, online)
         else:
             self.online_by_datagrams = online
+
+    def _note(self, peers: Sequence[Peer], day: int) -> None:
+        """Notes that `peers` were here on `day`; those left out meanwhile are noted by another sweep."""
+        self._writing_notes = True
+        noted = self._store.note_seen([peer.id for peer in peers], day)
+        noted.addCallbacks(self._noted, self._not_noted, callbackArgs=(peers, day))
+
+    def _noted(self, _: None, peers: Sequence[Peer], day: int) -> None:
+        self._writing_notes = False
+        self._noting.worked()
+        for peer in peers:
+            peer.noted = day
+
+    def _not_noted(self, reason: Failure) -> None:
+        self._writing_notes = False
+        self._noting.failed(reason.getErrorMessage())

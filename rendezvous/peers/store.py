@@ -16,11 +16,13 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorCore
 from zope.interface import Interface, implementer
 
+from rendezvous.peers import upkeep
+from rendezvous.peers.browsing import StoredPeer, host_in
 from rendezvous.peers.known_ids import KnownIds
-from rendezvous.wire.address import is_ipv6, plain_host
+from rendezvous.wire.address import is_ipv6
 
 _COLUMNS = {"guid", "id", "uuid", "pk", "created_at", "user", "status", "note", "info"}
-_SCHEMA = ("v1.sql", "upgrade-to-v2.sql")
+_SCHEMA = ("v1.sql", "upgrade-to-v2.sql", "upgrade-to-v3.sql")
 """Each leaves what it finds done alone."""
 _BUSY = 5.0
 """Seconds to wait for another process that has the database locked."""
@@ -58,6 +60,15 @@ class IPeerStore(Interface):
 
     def save_client_settings(serial: int, rendezvous_servers: Sequence[str]) -> "Deferred[None]":
         """Stores what clients are told, unless something with a higher serial is stored."""
+
+    def delete(ids: Collection[str]) -> "Deferred[Collection[str]]":
+        """Deletes records; fires with the ids of those that there were."""
+
+    def add(peers: Sequence[StoredPeer]) -> "Deferred[Collection[str]]":
+        """Adds those peers whose ids are free, all or none of them; fires with their ids."""
+
+    def note_seen(ids: Collection[str], day: int) -> "Deferred[None]":
+        """Notes that peers were online on a day, in days since 1970-01-01."""
 
     def close() -> "Deferred[None]":
         """Fires when everything is written and closed."""
@@ -108,6 +119,22 @@ class SQLitePeerStore:
         servers = json.dumps(list(rendezvous_servers))
         saved: Deferred[None] = self._pool.runInteraction(_save_client_settings, serial, servers)
         return saved
+
+    def delete(self, ids: Collection[str]) -> "Deferred[Collection[str]]":
+        """See IPeerStore."""
+        deleted: Deferred[Collection[str]] = self._pool.runInteraction(upkeep.delete, ids)
+        return deleted
+
+    def add(self, peers: Sequence[StoredPeer]) -> "Deferred[Collection[str]]":
+        """See IPeerStore."""
+        rows = [(guid, _info(peer.host)) for guid, peer in zip(_guids(len(peers)), peers, strict=True)]
+        added: Deferred[Collection[str]] = self._pool.runInteraction(upkeep.add, peers, rows)
+        return added
+
+    def note_seen(self, ids: Collection[str], day: int) -> "Deferred[None]":
+        """See IPeerStore."""
+        noted: Deferred[None] = self._pool.runInteraction(upkeep.note_seen, ids, day)
+        return noted
 
     def close(self) -> "Deferred[None]":
         """See IPeerStore; what was asked for before is done first, since there is one thread."""
@@ -251,7 +278,7 @@ def _load(transaction: Transaction, ids: str) -> dict[str, PeerRecord]:
         (ids,),
     )
     rows = json.loads(transaction.fetchone()[0])
-    return {id: PeerRecord(id, bytes.fromhex(uuid), bytes.fromhex(pk), _host(ip)) for id, uuid, pk, ip in rows}
+    return {id: PeerRecord(id, bytes.fromhex(uuid), bytes.fromhex(pk), host_in(ip)) for id, uuid, pk, ip in rows}
 
 
 def _guids(count: int) -> Iterator[bytes]:
@@ -293,6 +320,7 @@ def _rename(transaction: Transaction, old_id: str, new_id: str, uuid: bytes) -> 
     if one("select 1 from peer where id = ? and uuid <> ?", new_id, uuid) is not None:
         return False
     transaction.execute("delete from peer where id = ?", (new_id,))
+    transaction.execute("update or replace seen set id = ? where id = ?", (new_id, old_id))
     transaction.execute("update peer set id = ? where id = ?", (new_id, old_id))
     return True
 
@@ -309,11 +337,3 @@ def _save_client_settings(transaction: Transaction, serial: int, servers: str) -
 def _info(host: str) -> str:
     """A row's info; an address has nothing that JSON would escape."""
     return f'{{"ip": "{host if not host or is_ipv6(host) else f"::ffff:{host}"}"}}'
-
-
-def _host(ip: Any) -> str:
-    """The address in a row's info, in its one spelling; empty when the row was made by others and has none."""
-    try:
-        return plain_host(ip)
-    except (ValueError, AttributeError, TypeError):
-        return ""

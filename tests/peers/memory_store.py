@@ -8,6 +8,7 @@ from typing import Any
 from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
+from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.store import IPeerStore, PeerRecord
 
 
@@ -22,6 +23,7 @@ class MemoryPeerStore:
     def __init__(self, *records: PeerRecord) -> None:
         self.records = {record.id: record for record in records}
         self.client_settings: tuple[int, tuple[str, ...]] = (0, ())
+        self.seen: dict[str, int] = {}
         self.holding = False
         self.broken = False
         self.loads: list[list[str]] = []
@@ -52,6 +54,18 @@ class MemoryPeerStore:
         """See IPeerStore."""
         told = (serial, tuple(rendezvous_servers))
         return self._do(lambda: setattr(self, "client_settings", max(self.client_settings, told)))
+
+    def delete(self, ids: Collection[str]) -> Deferred[Collection[str]]:
+        """See IPeerStore."""
+        return self._do(lambda: [id for id in ids if self.records.pop(id, None)])
+
+    def add(self, peers: Sequence[StoredPeer]) -> Deferred[Collection[str]]:
+        """See IPeerStore."""
+        return self._do(lambda: [peer.id for peer in peers if self._add(peer)])
+
+    def note_seen(self, ids: Collection[str], day: int) -> Deferred[None]:
+        """See IPeerStore."""
+        return self._do(lambda: self.seen.update(dict.fromkeys(ids, day)))
 
     def close(self) -> Deferred[None]:
         """See IPeerStore."""
@@ -85,6 +99,10 @@ class MemoryPeerStore:
             else:
                 foreign.add(record.id)
         return foreign
+
+    def _add(self, peer: StoredPeer) -> bool:
+        record = PeerRecord(peer.id, peer.uuid, peer.pk, peer.host)
+        return self.records.setdefault(peer.id, record) is record
 
     def _rename(self, old_id: str, new_id: str, uuid: bytes) -> bool:
         old, taken = self.records.get(old_id), self.records.get(new_id)

@@ -11,6 +11,7 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from zope.interface.verify import verifyObject
 
+from rendezvous.peers.browsing import StoredPeer, opened_beside, read_peers
 from rendezvous.peers.store import IPeerStore, PeerRecord, SQLitePeerStore, prepare
 from tests.peers.memory_store import MemoryPeerStore
 from tests.peers.sqlite import make_rust_database, on_reactor, opened, rows
@@ -328,3 +329,40 @@ class TestRowsOfOthers:
             )
         found = await store.load([ADA.id, "7", "blob"])
         assert found[ADA.id] == ADA
+
+
+# Upkeep ------------------------------------------------------------------------------------------
+
+
+@on_reactor
+async def test_delete(store: SQLitePeerStore, path: Path) -> None:
+    """Those that there are are deleted and told, with the day they were seen on."""
+    await store.save([ADA, BEN])
+    await store.note_seen(["ada-1234", "ben-1234"], 7)
+    assert list(await store.delete(["ada-1234", "nobody"])) == ["ada-1234"]
+    assert await store.load(["ada-1234", "ben-1234"]) == {"ben-1234": BEN}
+    assert rows(path, "select id from seen") == [("ben-1234",)]
+
+
+@on_reactor
+async def test_add(store: SQLitePeerStore, path: Path) -> None:
+    """Peers are added whole where their ids are free; the others stay as they are."""
+    await store.save([ADA])
+    new = [StoredPeer(f"peer-{n}", b"u", b"p", "192.0.2.9", "2020-01-02 03:04:05", n or None) for n in range(250)]
+    other = StoredPeer("ada-1234", b"other", b"other", "", "2020-01-02 03:04:05", 9)
+    assert sorted(await store.add([*new, other])) == sorted(peer.id for peer in new)
+    assert await store.load(["ada-1234"]) == {"ada-1234": ADA}
+    with opened_beside(path) as connection:
+        assert read_peers(connection, [peer.id for peer in new]) == {peer.id: peer for peer in new}
+        assert read_peers(connection, ["ada-1234"])["ada-1234"].seen is None
+
+
+@on_reactor
+async def test_note_seen(store: SQLitePeerStore, path: Path) -> None:
+    """The day that is noted never goes back, and goes with the peer's new id."""
+    await store.save([ADA])
+    for day in (7, 9, 8):
+        await store.note_seen(["ada-1234"], day)
+    assert rows(path, "select * from seen") == [("ada-1234", 9)]
+    assert await store.rename("ada-1234", "new-1234", ADA.uuid)
+    assert rows(path, "select * from seen") == [("new-1234", 9)]

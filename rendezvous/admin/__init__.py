@@ -1,0 +1,1 @@
+"""What an administrator sees and does: plain values and operations, and ways to reach them."""

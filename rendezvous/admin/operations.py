@@ -1,0 +1,215 @@
+"""What an administrator sees and does, in plain values: no text for people, no HTTP.
+
+Whoever shows or asks for them (the control socket, a web page) adds nothing but its form.
+"""
+
+import os
+import resource
+from collections import Counter
+from typing import Any, NoReturn
+
+from twisted.internet.defer import Deferred, DeferredLock
+from twisted.python.failure import Failure
+
+from rendezvous import __version__
+from rendezvous.address_lists import ListFile, add_entry, remove_entry
+from rendezvous.admin.peers import PeerOperations
+from rendezvous.admin.relay import RelayOperations
+from rendezvous.admin.threads import in_thread
+from rendezvous.admin.values import (
+    ClientStrings,
+    DropCount,
+    EntryList,
+    IdServerStatus,
+    NotPossible,
+    NotThere,
+    RelayHealth,
+    SettingValue,
+    Status,
+    client_strings,
+    listening,
+)
+from rendezvous.client_config import client_config
+from rendezvous.config_values import Place
+from rendezvous.hbbr.service import HbbrService
+from rendezvous.hbbs.service import HbbsService
+from rendezvous.identity import Identity
+from rendezvous.logs import logger
+from rendezvous.metrics import Drops
+from rendezvous.own_address import own_address
+from rendezvous.settings import Setting, Settings, settings_of
+
+WAYS = ("udp", "tcp", "websocket")
+"""How peers can be online."""
+log = logger("admin")
+
+
+class Operations:
+    """All of them, on the servers of this process; `reactor` provides what Twisted's own reactors do.
+
+    They raise, or their Deferreds fail with, NotPossible. Changes are logged.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        identity: Identity,
+        hbbs: HbbsService | None,
+        hbbr: HbbrService | None,
+        drops: Drops,
+        reactor: Any,
+    ) -> None:
+        self._settings = settings
+        self._identity = identity
+        self._hbbs = hbbs
+        self._drops = drops
+        self._reactor = reactor
+        self._started = reactor.seconds()
+        self._editing = DeferredLock()
+        self._lists: dict[str, ListFile] = {}
+        if hbbs is not None:
+            self._lists["denylist"] = hbbs.denylist
+        if hbbr is not None:
+            self._lists |= {"blocklist": hbbr.blocklist, "blacklist": hbbr.blacklist}
+        self._peers = PeerOperations(settings.database, hbbs.directory, reactor) if hbbs is not None else None
+        self._relay = RelayOperations(hbbr, reactor) if hbbr is not None else None
+
+    @property
+    def peers(self) -> PeerOperations:
+        """What there is to see and do about peers. Raises NotPossible where there is no ID server."""
+        if self._peers is None:
+            raise NotPossible("This process is no ID server.")
+        return self._peers
+
+    @property
+    def relay(self) -> RelayOperations:
+        """What there is to see and do at the relay. Raises NotPossible where there is none."""
+        if self._relay is None:
+            raise NotPossible("This process is no relay.")
+        return self._relay
+
+    # What is -----------------------------------------------------------------------------------------
+
+    def status(self) -> "Deferred[Status]":
+        """The process at this moment."""
+        peers = list(self._hbbs.directory) if self._hbbs is not None else []
+        return in_thread(self._reactor, self._count, peers).addCallback(self._status)
+
+    def _count(self, peers: list[Any]) -> tuple[Counter[str], int]:
+        """In a thread: a million peers take a while."""
+        ways: Counter[str] = self._hbbs.directory.ways(peers) if self._hbbs is not None else Counter()
+        return ways, len(os.listdir("/proc/self/fd"))
+
+    def _status(self, counted: tuple[Counter[str], int]) -> Status:
+        ways, descriptors = counted
+        return Status(
+            version=__version__,
+            server=self._settings.server,
+            pid=os.getpid(),
+            uptime=self._reactor.seconds() - self._started,
+            data=self._settings.data,
+            fingerprint=self._identity.fingerprint if self._identity.public_key else "",
+            id_server=self._id_server(ways),
+            relay=self._relay.status() if self._relay is not None else None,
+            listening=tuple(listening(self._settings)),
+            descriptors=descriptors,
+            max_descriptors=resource.getrlimit(resource.RLIMIT_NOFILE)[0],
+            drops=tuple(DropCount(*at, count) for at, count in sorted(self._drops.counts.items())),
+            warnings=self._settings.warnings,
+        )
+
+    def _id_server(self, ways: Counter[str]) -> IdServerStatus | None:
+        hbbs = self._hbbs
+        if hbbs is None:
+            return None
+        healthy = hbbs.relays.healthy
+        return IdServerStatus(
+            peers=hbbs.directory.stored,
+            online={way: ways[way] for way in WAYS},
+            connections=hbbs.admission.connections,
+            pending=len(hbbs.exchanges),
+            relays=tuple(RelayHealth(name, name in healthy) for name in hbbs.relays.configured),
+        )
+
+    def settings(self) -> tuple[SettingValue, ...]:
+        """Every setting of this server, as it is in force."""
+        return tuple(map(self._told, settings_of(self._settings.server)))
+
+    def _told(self, setting: Setting) -> SettingValue:
+        hidden = setting.name == "key" and self._settings.key not in ("", "-", "_")
+        return SettingValue(
+            name=setting.flag_name(self._settings.server),
+            value="" if hidden else in_words(getattr(self._settings, setting.name)),
+            source=self._settings.sources.get(setting.name, "default"),
+            hidden=hidden,
+            help=setting.help,
+        )
+
+    def client(self, host: str = "") -> ClientStrings:
+        """What clients have to know that reach the server as `host`, the configured one when empty."""
+        if not self._settings.has_hbbs:
+            raise NotPossible("This process is no ID server; clients are given the settings of one.")
+        return client_strings(
+            client_config(self._settings, self._identity, host or self._settings.host or own_address())
+        )
+
+    # Address lists -----------------------------------------------------------------------------------
+
+    def lists(self) -> tuple[EntryList, ...]:
+        """The address lists of the servers in this process."""
+        return tuple(EntryList(name, str(file.path), tuple(file.entries)) for name, file in self._lists.items())
+
+    def add_to_list(self, name: str, word: str) -> "Deferred[EntryList]":
+        """Adds an address, a network, or an id where ids are allowed, to a list and its file."""
+        return self._edit(name, word, add_entry)
+
+    def remove_from_list(self, name: str, word: str) -> "Deferred[EntryList]":
+        """Removes an entry from a list and its file."""
+        return self._edit(name, word, remove_entry)
+
+    def _edit(self, name: str, word: str, change: Any) -> "Deferred[EntryList]":
+        file = self._lists.get(name)
+        if file is None:
+            raise NotThere(f"There is no list {name!r} here; there are {', '.join(self._lists)}.")
+        edited = self._editing.run(in_thread, self._reactor, lambda: change(file.path, word, ids=file.ids))
+        return edited.addCallbacks(
+            self._edited, _not_edited, callbackArgs=(name, file, change), errbackArgs=(file, word)
+        )
+
+    def _edited(self, spelling: str, name: str, file: ListFile, change: Any) -> EntryList:
+        file.look()
+        if change is remove_entry:
+            file.entries.remove(spelling)  # which the console may have added
+        if file.wrong:
+            raise NotPossible(f"The file was changed, but the list stays as it was: {file.wrong}")
+        verb = "added to" if change is add_entry else "removed from"
+        log.info("{entry} was {verb} {path}", entry=spelling, verb=verb, path=str(file.path))
+        return EntryList(name, str(file.path), tuple(file.entries))
+
+
+def _not_edited(reason: Failure, file: ListFile, word: str) -> NoReturn:
+    reason.trap(ValueError, OSError, UnicodeDecodeError)
+    if isinstance(reason.value, OSError):
+        raise NotPossible(f"{str(file.path)!r} can't be changed: {reason.value.strerror}.")
+    allowed = "an address, a network or an id" if file.ids else "an address or a network"
+    raise NotPossible(f"{word!r} is not allowed in {file.path.name}; it takes {allowed}.")
+
+
+def in_words(value: Any) -> str:
+    """A setting's value as it is written on a command line."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.12g}"
+    if isinstance(value, tuple):
+        return ",".join(_item(item) for item in value)
+    return str(value)
+
+
+def _item(item: Any) -> str:
+    if not isinstance(item, tuple):
+        return str(item)
+    left, right = item
+    return f"{left}={right.latitude!r}/{right.longitude!r}" if isinstance(right, Place) else f"{left}={right}"

@@ -1,0 +1,67 @@
+"""The relay for an administrator: its sessions, to be seen and cut."""
+
+import heapq
+from typing import Any
+
+from rendezvous.admin.values import NotThere, RelayedSession, RelayStatus, Sessions
+from rendezvous.hbbr.service import HbbrService
+from rendezvous.hbbr.session import Session, Side
+from rendezvous.logs import logger
+
+MOST_LISTED = 1000
+log = logger("admin")
+
+
+class RelayOperations:
+    """What there is to see and do at `hbbr`."""
+
+    def __init__(self, hbbr: HbbrService, reactor: Any) -> None:
+        self._hbbr = hbbr
+        self._relay = hbbr.relay
+        self._reactor = reactor
+
+    def status(self) -> RelayStatus:
+        """The relay at this moment."""
+        sessions = self._relay.sessions
+        return RelayStatus(
+            sessions=len(sessions),
+            waiting=self._relay.waiting,
+            connections=self._hbbr.admission.connections,
+            bytes=sum(self._relay.relayed().values()),
+            bytes_per_second=sum(session.usage.now for session in sessions),
+        )
+
+    def sessions(self, limit: int = 100) -> Sessions:
+        """The running sessions that have relayed most, at most `limit` of them."""
+        running = self._relay.sessions
+        biggest = heapq.nlargest(min(limit, MOST_LISTED), running, key=lambda session: session.usage.transferred)
+        return Sessions(len(running), tuple(map(self._told, biggest)))
+
+    def cut(self, number: int) -> RelayedSession:
+        """Ends a session at once. Raises NotThere."""
+        for session in self._relay.sessions:
+            if session.number == number:
+                told = self._told(session)
+                log.info("session {number} of {first} and {second} is cut", **told.__dict__)
+                session.end("cut", cut=True)
+                return told
+        raise NotThere(f"There is no session {number}; it may have ended.")
+
+    def _told(self, session: Session) -> RelayedSession:
+        first, second = session.sides
+        usage = session.usage
+        return RelayedSession(
+            number=session.number,
+            first=str(first.source),
+            first_transport=_transport(first),
+            second=str(second.source),
+            second_transport=_transport(second),
+            age=self._reactor.seconds() - usage.started,
+            sent=(usage.sent[0], usage.sent[1]),
+            bytes_per_second=usage.now,
+            peak=usage.peak,
+        )
+
+
+def _transport(side: Side) -> str:
+    return "tcp" if side.stream else "websocket"

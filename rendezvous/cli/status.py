@@ -1,0 +1,93 @@
+"""``rendezvous status``."""
+
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import click
+
+from rendezvous.cli.common import data_option, in_bytes, in_time, json_option, plain, print_json
+from rendezvous.cli.server import NotRunning, running
+
+_MOST_DROPS = 8
+_SERVERS = {"both": "ID server and relay", "hbbs": "ID server", "hbbr": "relay"}
+
+
+@click.command()
+@data_option
+@json_option
+@click.option("--watch", is_flag=True, help="Show it again and again, until interrupted.")
+@click.option("--seconds", default=2.0, type=click.FloatRange(0.2, 3600), help="Pause between two looks.")
+def status(data: Path, as_json: bool, watch: bool, seconds: float) -> None:
+    """Show what the running servers do."""
+    if watch and as_json:
+        raise click.UsageError("--watch shows text; it does not go with --json.")
+    if not watch:
+        _show(data, as_json)
+        return
+    try:
+        while True:
+            click.clear()
+            _show(data, as_json=False)
+            time.sleep(seconds)
+    except KeyboardInterrupt:
+        pass
+
+
+def _show(data: Path, as_json: bool) -> None:
+    found = [server.get("status") for server in running(data)]
+    if not found:
+        raise NotRunning(
+            f"No server runs on {data.resolve()}, or it has --control no. --data names its data folder."
+        )
+    if as_json:
+        print_json(found)
+    else:
+        click.echo("\n\n".join("\n".join(_lines(state)) for state in found))
+
+
+def _lines(state: Mapping[str, Any]) -> Iterator[str]:
+    yield _line(
+        "Server",
+        f"rendezvous {state['version']} ({_SERVERS[state['server']]}), process {state['pid']}, "
+        f"up for {in_time(state['uptime'])}",
+    )
+    yield _line("Data folder", plain(state["data"]))
+    if state["fingerprint"]:
+        yield _line("Key", f"fingerprint {state['fingerprint']}")
+    if state["id_server"]:
+        yield from _id_server(state["id_server"])
+    if state["relay"]:
+        yield from _relay(state["relay"])
+    ports = ", ".join(f"{port['transport']} {port['port']}" for port in state["listening"])
+    where = sorted({port["address"] or "all addresses" for port in state["listening"]})
+    yield _line("Listening", f"{ports} on {', '.join(where)}")
+    yield _line("Open files", f"{state['descriptors']} of {state['max_descriptors']}")
+    drops = sorted(state["drops"], key=lambda drop: -drop["count"])
+    for number, drop in enumerate(drops[:_MOST_DROPS]):
+        yield _line("" if number else "Dropped", f"{drop['place']}: {drop['reason']} {drop['count']}")
+    if len(drops) > _MOST_DROPS:
+        yield _line("", f"and {len(drops) - _MOST_DROPS} other reasons; --json has them all")
+    for warning in state["warnings"]:
+        yield _line("Warning", plain(warning))
+
+
+def _id_server(state: Mapping[str, Any]) -> Iterator[str]:
+    online = ", ".join(f"{count} by {way}" for way, count in state["online"].items())
+    yield _line("Peers", f"{state['peers']} known, {sum(state['online'].values())} online ({online})")
+    yield _line("ID server", f"{state['connections']} connections, {state['pending']} pending requests")
+    for relay in state["relays"]:
+        yield _line("Told relay", f"{relay['name']}{'' if relay['healthy'] else ' does not answer'}")
+
+
+def _relay(state: Mapping[str, Any]) -> Iterator[str]:
+    yield _line(
+        "Relay",
+        f"{state['sessions']} sessions, {state['waiting']} waiting, {state['connections']} connections, "
+        f"{in_bytes(state['bytes'])} in all, {in_bytes(state['bytes_per_second'])}/s now",
+    )
+
+
+def _line(name: str, text: str) -> str:
+    return f"{name:<12} {text}"

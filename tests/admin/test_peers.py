@@ -1,0 +1,135 @@
+"""What an administrator may ask of peers, and what is refused."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.task import Clock
+
+from rendezvous.admin.peers import PeerOperations
+from rendezvous.admin.values import NotPossible, NotThere, PeerPage
+from rendezvous.peers.directory import Directory
+from rendezvous.peers.known_ids import KnownIds
+from rendezvous.peers.store import prepare
+from rendezvous.wire.address import Address
+from tests.peers.memory_store import MemoryPeerStore
+from tests.peers.sqlite import make_rust_database, on_reactor
+from tests.peers.test_directory import ADA, FakeConnection
+
+
+@pytest.fixture
+def store() -> MemoryPeerStore:
+    """What the directory changes."""
+    return MemoryPeerStore(ADA)
+
+
+@pytest.fixture
+def directory(store: MemoryPeerStore) -> Directory:
+    """A directory in which Ada is stored, and online on a connection."""
+    directory = Directory(store, Clock(), stored=1, ids=KnownIds([ADA.id]))
+    directory.connected(directory.remember(ADA), FakeConnection(), Address("192.0.2.1", 5000))
+    return directory
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """The database that is read: Ada, and a hundred who are offline."""
+    path = tmp_path / "db_v2.sqlite3"
+    make_rust_database(path, *((f"peer-{n:03}", b"u", b"p", "{}") for n in range(100)), (ADA.id, b"u", b"p", "{}"))
+    prepare(path)
+    return path
+
+
+@pytest.fixture
+def peers(path: Path, directory: Directory) -> PeerOperations:
+    """The operations on both."""
+    return PeerOperations(path, directory, reactor)
+
+
+@on_reactor
+async def test_page(peers: PeerOperations) -> None:
+    """A page joins what is stored with who is online."""
+    page: PeerPage = await peers.page(limit=3)
+    assert page.total == 101
+    assert [(peer.id, peer.online, peer.reached_at) for peer in page.peers] == [
+        (ADA.id, "tcp", "192.0.2.1:5000"),
+        ("peer-000", "", ""),
+        ("peer-001", "", ""),
+    ]
+    online = await peers.page(online=True)
+    assert [peer.id for peer in online.peers] == [ADA.id]
+    assert online.total == 1
+    assert (await peers.page(online=True, search="peer")).total == 0
+    after = await peers.page(after="peer-097")
+    assert ([peer.id for peer in after.peers], after.total) == (["peer-098", "peer-099"], None)
+
+
+@pytest.mark.parametrize(
+    "wanted",
+    [
+        {"limit": 1001},
+        {"sort": "uuid"},
+        {"sort": "seen", "online": True},
+        {"sort": "seen", "after": "x"},
+        {"after": "x", "descending": True},
+        {"online": True, "offset": 100_001},
+        {"offset": 2**63},
+    ],
+)
+def test_pages_that_there_are_not(peers: PeerOperations, wanted: dict[str, Any]) -> None:
+    """What can't be told, or costs too much, is refused."""
+    with pytest.raises(NotPossible):
+        peers.page(**wanted)
+
+
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda peers: peers.delete(["x"] * 1001),
+        lambda peers: peers.delete([7]),
+        lambda peers: peers.import_([{}] * 1001),
+        lambda peers: peers.import_([{"id": "x", "uuid": "dQ==", "pk": "cA==", "more": ""}]),
+        lambda peers: peers.purge(0, dry_run=True),
+        lambda peers: peers.purge(36501, dry_run=False),
+        lambda peers: peers.backup("relative"),
+        lambda peers: peers.backup("/tmp/\0"),
+    ],
+)
+def test_changes_that_are_not_made(
+    peers: PeerOperations, store: MemoryPeerStore, ask: Callable[[PeerOperations], Any]
+) -> None:
+    """So are changes that name nothing, or too much."""
+    with pytest.raises(NotPossible):
+        ask(peers)
+    assert list(store.records) == [ADA.id]
+
+
+@on_reactor
+async def test_failures(tmp_path: Path, directory: Directory, store: MemoryPeerStore) -> None:
+    """A database that can't be read or changed is told in a sentence."""
+    peers = PeerOperations(tmp_path / "nothing", directory, reactor)
+    store.broken = True
+    for asked in (
+        lambda: peers.page(),
+        lambda: peers.peer("x"),
+        lambda: peers.backup(str(tmp_path / "backup")),
+        lambda: peers.delete([ADA.id]),
+        lambda: peers.import_([{"id": "x", "uuid": "dQ==", "pk": "cA=="}]),
+        lambda: peers.purge(5, dry_run=False),
+    ):
+        with pytest.raises(NotPossible) as caught:
+            await asked()
+        assert str(caught.value).endswith(".")
+    assert os.listdir(tmp_path) == []
+
+
+@on_reactor
+async def test_no_such_peer(peers: PeerOperations) -> None:
+    """A peer that is not stored is not there."""
+    with pytest.raises(NotThere):
+        await peers.peer("nobody")

@@ -1,0 +1,219 @@
+"""`rendezvous doctor` where no server runs: what is wrong is told with what mends it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rendezvous.cli import network_checks
+from rendezvous.cli.findings import Patient
+from rendezvous.cli.machine_checks import database as check_database
+from rendezvous.config import load
+from rendezvous.peers.store import prepare
+from tests.cli.running import files, run
+from tests.integration.server import free_port
+
+Finding = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def port() -> int:
+    """Free ports, which the settings of the working directory name."""
+    port = free_port()
+    configure(port)
+    return port
+
+
+def configure(port: int, **settings: object) -> None:
+    """The settings of the working directory."""
+    lines = [f"{name.upper()}={value}" for name, value in {"port": port, "host": "127.0.0.1", **settings}.items()]
+    Path(".env").write_text("\n".join(lines), "utf-8")
+
+
+def findings(*arguments: str) -> list[Finding]:
+    """Everything that the doctor says; the exit code tells whether something is wrong, and nothing is changed."""
+    before = files()
+    result = run("doctor", "--json", *arguments)
+    assert files() == before
+    found: list[Finding] = json.loads(result.stdout)
+    assert result.exit_code == int(any(finding["level"] == "wrong" for finding in found))
+    return found
+
+
+def of(check: str, *arguments: str) -> Finding:
+    """The one thing that is said on a check."""
+    (found,) = [finding for finding in findings(*arguments) if finding["check"] == check]
+    assert found["text"].endswith(".")
+    assert bool(found["mend"]) or found["level"] != "wrong"
+    return found
+
+
+def test_nothing_is_wrong(port: int) -> None:
+    """An empty folder and free ports are fine; each check says so, in text as well."""
+    configure(port, host="")
+    found = findings()
+    assert {finding["check"] for finding in found} >= {
+        "keys",
+        "database",
+        "space",
+        "clock",
+        "open files",
+        "ports",
+        "host",
+    }
+    assert "wrong" not in {finding["level"] for finding in found}
+    text = run("doctor")
+    assert text.exit_code == 0
+    assert all(finding["text"] in text.stdout for finding in found)
+
+
+def test_settings() -> None:
+    """Settings that no server would start with are the one thing that is told."""
+    Path(".env").write_text("PORT=many", "utf-8")
+    (found,) = findings()
+    assert (found["check"], found["level"]) == ("settings", "wrong")
+    assert "many" in found["text"]
+
+
+def test_keys() -> None:
+    """Key files that are sound, open to others, damaged or incomplete."""
+    run("keys", "make")
+    assert of("keys")["level"] == "ok"
+    Path("id_ed25519").chmod(0o644)
+    found = of("keys")
+    assert (found["level"], found["mend"]) == ("wrong", f"chmod 600 {Path.cwd()}/id_ed25519")
+    Path("id_ed25519.pub").unlink()
+    assert of("keys")["level"] == "note"
+    Path("id_ed25519.pub").write_text("another", "ascii")
+    assert "id_ed25519.pub" in of("keys")["text"]
+
+
+def test_database() -> None:
+    """A database that is sound is told with its peers, a damaged one with how to restore it."""
+    path = Path("db_v2.sqlite3")
+    prepare(path.absolute())
+    assert "0 peers" in of("database")["text"]
+    content = bytearray(path.read_bytes())
+    content[4096:8192] = os.urandom(4096)
+    path.write_bytes(content)
+    found = of("database")
+    assert (found["level"], found["mend"]) == ("wrong", "rendezvous restore BACKUP")
+    path.write_bytes(b"")
+    with closing(sqlite3.connect("other.sqlite3")) as connection, connection:
+        connection.execute("create table other (a)")
+    configure(free_port(), db_url="other.sqlite3")
+    assert of("database")["level"] == "wrong"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
+def test_rights(tmp_path: Path) -> None:
+    """Files that the server's user may not write to are told with the command that gives them to it."""
+    prepare(tmp_path / "db_v2.sqlite3")
+    settings = load("both", {}, directory=tmp_path, environ={})
+    running = Patient(settings, {"fingerprint": ""}, 65534)
+    wrong = [finding for finding in check_database(running) if finding.level == "wrong"]
+    assert f"chown nobody {tmp_path}" in [finding.mend for finding in wrong]
+    assert f"chown nobody {tmp_path}/db_v2.sqlite3" in [finding.mend for finding in wrong]
+    for path in (tmp_path, *tmp_path.iterdir()):
+        os.chown(path, 65534, -1)
+    assert [finding.level for finding in check_database(running)] == ["ok"]
+
+
+def test_clock() -> None:
+    """Files from the future tell that the clock is wrong."""
+    os.utime(".", (time.time() + 10 * 86400,) * 2)
+    found = of("clock")
+    assert (found["level"], found["mend"]) == ("wrong", "timedatectl set-ntp true")
+
+
+def test_limits(port: int) -> None:
+    """More connections than the system gives files for are told."""
+    configure(port, max_connections=1000000)
+    assert "descriptors" in of("settings")["text"]
+
+
+def test_warnings(port: int) -> None:
+    """What the start would warn of is told."""
+    Path("x.ini").write_text("nonsense = 1\n", "utf-8")
+    assert "nonsense" in of("settings", "--config", "x.ini")["text"]
+
+
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+def test_ports_in_use(port: int, kind: socket.SocketKind) -> None:
+    """A port that somebody has is named, with the command that tells who."""
+    with socket.socket(socket.AF_INET, kind) as taken:
+        taken.bind(("127.0.0.1", port))
+        if kind == socket.SOCK_STREAM:
+            taken.listen()
+        found = of("ports")
+    assert found["level"] == "wrong"
+    assert f"sport = :{port}" in found["mend"]
+
+
+@pytest.mark.parametrize(
+    ("host", "level", "text"),
+    [
+        ("", "note", "no --host"),
+        ("nothing.invalid", "wrong", "no address"),
+        ("localhost", "wrong", "loopback"),
+        ("192.0.2.77", "note", "another machine"),
+    ],
+)
+def test_host(port: int, host: str, level: str, text: str) -> None:
+    """The name that clients are told leads to an address that they can reach, as far as can be seen from here."""
+    configure(port, host=host)
+    found = of("host")
+    assert found["level"] == level
+    assert text in found["text"]
+
+
+def test_nat_in_front(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private address here and a public one in the name: the ports to forward are told."""
+    monkeypatch.setattr(network_checks, "own_address", lambda: "192.168.1.5")
+    configure(port, host="8.8.8.8")
+    found = of("host")
+    assert found["level"] == "note"
+    assert "NAT" in found["text"]
+    assert f"UDP {port} to 192.168.1.5" in found["mend"]
+    assert str(port - 1) in found["mend"]
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    """A port that takes connections."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_relays_and_api_server(port: int, listening: int) -> None:
+    """Those that take connections are told, and those that don't."""
+    configure(
+        port,
+        relay_servers=f"127.0.0.1:{listening},127.0.0.1:{free_port()}",
+        api_server=f"http://127.0.0.1:{free_port()}",
+    )
+    found = findings()
+    assert [finding["level"] for finding in found if finding["check"] == "relay"] == ["ok", "wrong"]
+    (api,) = [finding for finding in found if finding["check"] == "API server"]
+    assert (api["level"], api["mend"][:8]) == ("wrong", "start it")
+
+
+def test_certificate(port: int) -> None:
+    """A certificate that is valid, ends soon, or is none."""
+    run("certificate", "rd.example.org")
+    configure(port, certificate="certificate.pem", private_key="private-key.pem")
+    assert of("certificate")["level"] == "ok"
+    Path("certificate.pem").unlink()
+    assert of("certificate")["level"] == "wrong"
+    Path("private-key.pem").unlink()
+    run("certificate", "rd.example.org", "--days", "7")
+    assert of("certificate")["level"] == "note"

@@ -1,0 +1,283 @@
+"""The control socket of a real server, and the commands that use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from http.client import HTTPConnection, RemoteDisconnected
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+
+from tests.client.threads import wait_until
+from tests.integration.command import asked, call, refused, told
+from tests.integration.server import ServerProcess, environment, free_port, run_to_end, twistd
+from tests.integration.support import NewControlled, StartServer
+from tests.integration.test_web_privileges import NOBODY
+
+COMMAND = str(Path(sys.executable).with_name("rendezvous"))
+
+
+@pytest.fixture(scope="module")
+def served(start_module_server: StartServer) -> ServerProcess:
+    """One server for all tests that leave it as it is, or clean up."""
+    return start_module_server("--host", "rd.example.org")
+
+
+class Socket(HTTPConnection):
+    """A connection to a control socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=10)
+        self._path = path
+
+    def connect(self) -> None:
+        """See HTTPConnection."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.connect(str(self._path))
+
+    def ask(self, method: str, path: str, body: bytes | None = None) -> tuple[int, Any]:
+        """The status and the JSON that a request is answered with."""
+        self.request(method, path, body)
+        response = self.getresponse()
+        assert response.headers["Content-Type"] == "application/json"
+        return response.status, json.loads(response.read())
+
+
+@pytest.fixture
+def api(served: ServerProcess) -> Iterator[Socket]:
+    """The API of the server."""
+    with closing(Socket(served.data / "control.sock")) as connection:
+        yield connection
+
+
+# Status ------------------------------------------------------------------------------------------
+
+
+def test_status(served: ServerProcess, new_controlled: NewControlled) -> None:
+    """Peers by how they are reached, ports, process and drops; as text the same."""
+    view = served.view()
+    before = asked(served, "status")[0]["id_server"]
+    for way in ("udp", "secured", "websocket", "websocket"):
+        new_controlled(view, way)
+    (state,) = asked(served, "status")
+    peers = state["id_server"]
+    assert peers["peers"] == before["peers"] + 4
+    assert {way: peers["online"][way] - before["online"][way] for way in peers["online"]} == {
+        "udp": 1,
+        "tcp": 1,
+        "websocket": 2,
+    }
+    assert peers["connections"] >= 3
+    assert served.process is not None
+    assert state["pid"] == served.process.pid
+    assert 0 < state["uptime"] < 600
+    assert {port["port"] for port in state["listening"]} == {served.port + n for n in range(-1, 4)}
+    assert state["relay"]["sessions"] == 0
+    assert 10 < state["descriptors"] < state["max_descriptors"]
+    text = told(served, "status")
+    assert f"{peers['peers']} known, {sum(peers['online'].values())} online" in text
+    assert f"udp {served.port}" in text
+
+
+def test_status_counts_drops(served: ServerProcess) -> None:
+    """Why something was dropped is told with its place."""
+    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as stranger:
+        stranger.sendto(b"\xff" * 20, served.view().main)
+
+    def malformed() -> bool:
+        (state,) = asked(served, "status")
+        return any((drop["place"], drop["reason"]) == ("udp", "malformed") for drop in state["drops"])
+
+    wait_until(malformed, 5, "a counted drop")
+    assert "udp: malformed" in told(served, "status")
+
+
+def test_status_watch(served: ServerProcess) -> None:
+    """--watch shows it again, until it is interrupted."""
+    watching = subprocess.Popen(
+        [COMMAND, "status", "--watch", "--seconds", "0.2", "--data", str(served.data)],
+        env=environment(served.folder),
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert watching.stdout is not None
+    with watching.stdout as lines:
+        looks = 0
+        while looks < 2:
+            looks += next(lines).startswith("Server")
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(10) == 0
+
+
+def test_status_without_a_server(tmp_path: Path) -> None:
+    """Without a server that is said, with its data folder."""
+    assert str(tmp_path) in refused(tmp_path, "status")
+
+
+# Client ------------------------------------------------------------------------------------------
+
+
+def test_client(served: ServerProcess) -> None:
+    """What the running server is reached by: the same as it says at its start."""
+    found = asked(served, "client")
+    assert found["host"] == f"rd.example.org:{served.port}"
+    assert found["key"] == served.view().key
+    assert found["import_string"] in served.output
+    assert asked(served, "client", "--host", "192.0.2.7")["host"] == f"192.0.2.7:{served.port}"
+
+
+# The socket --------------------------------------------------------------------------------------
+
+
+def test_requests_that_are_not_understood(api: Socket, served: ServerProcess) -> None:
+    """Each is answered with a sentence as JSON, and the connection goes on."""
+    for method, path, body, code in [
+        ("GET", "/api/v1/nothing", None, 404),
+        ("GET", "/", None, 404),
+        ("POST", "/api/v1/status", None, 405),
+        ("DELETE", "/api/v1/sessions/77", None, 404),
+        ("GET", "/api/v1/sessions?limit=many", None, 400),
+        ("GET", "/api/v1/client?host=%ff", None, 400),
+        ("POST", "/api/v1/lists/denylist", b"no JSON", 400),
+        ("POST", "/api/v1/lists/denylist", b'["entry"]', 400),
+        ("POST", "/api/v1/lists/denylist", b'{"entry": 7}', 400),
+        ("POST", "/api/v1/lists/nothing", b'{"entry": "192.0.2.1"}', 404),
+    ]:
+        status, answer = api.ask(method, path, body)
+        assert status == code, path
+        assert list(answer) == ["error"]
+        assert answer["error"].endswith(".")
+    served.check()
+
+
+def test_clients_that_leave(start_server: StartServer) -> None:
+    """A client that does not wait for its answer harms nothing, not even the first one."""
+    server = start_server()
+    for _ in range(3):
+        for path in ("status", "peers", "client"):
+            with closing(Socket(server.data / "control.sock")) as connection:
+                connection.request("GET", f"/api/v1/{path}")
+    assert asked(server, "status")
+    server.check()
+
+
+def test_many_connections(served: ServerProcess) -> None:
+    """There may be 32 connections; there is room again when one ends."""
+    connections = [Socket(served.data / "control.sock") for _ in range(33)]
+    for connection in connections[:32]:
+        assert connection.ask("GET", "/api/v1/lists")[0] == 200
+    with pytest.raises((ConnectionError, RemoteDisconnected)):
+        connections[32].ask("GET", "/api/v1/lists")
+    for connection in connections:
+        connection.close()
+    wait_until(lambda: call(served, "status").exit_code == 0, 5, "room for a connection")
+    assert any(drop["reason"] == "too_many_connections" for drop in asked(served, "status")[0]["drops"])
+
+
+def test_long_bodies(api: Socket) -> None:
+    """A body above 64 KiB, or of unknown length, is refused."""
+    api.request("POST", "/api/v1/lists/denylist", headers={"Content-Length": "65537"})
+    assert api.getresponse().status == 413
+    api.close()
+    api.request("POST", "/api/v1/lists/denylist", headers={"Transfer-Encoding": "chunked"})
+    assert api.getresponse().status == 413
+
+
+def test_settings(api: Socket, served: ServerProcess) -> None:
+    """Each setting is told with where it came from."""
+    _, settings = api.ask("GET", "/api/v1/settings")
+    by_name = {setting["name"]: setting for setting in settings}
+    assert by_name["host"] | {"help": ""} == {
+        "name": "host",
+        "value": "rd.example.org",
+        "source": "the command line",
+        "hidden": False,
+        "help": "",
+    }
+    assert (by_name["rmem"]["value"], by_name["rmem"]["source"]) == ("0", "default")
+    assert by_name["key"]["value"] == "-"
+
+
+def test_no_socket(start_server: StartServer) -> None:
+    """With --control no there is none."""
+    server = start_server("--control", "no")
+    assert not list(server.data.glob("*.sock"))
+    assert "--control no" in refused(server, "status")
+
+
+def test_killed_and_started_again(start_server: StartServer) -> None:
+    """The socket of a killed server is replaced; one that stops removes its own."""
+    server = start_server()
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    path = server.data / "control.sock"
+    assert path.exists()
+    assert str(server.data) in refused(server, "status")
+    server.kill()
+    server.start()
+    assert asked(server, "status")[0]["pid"] == server.process.pid
+    server.stop()
+    assert not path.exists()
+
+
+def test_second_server(served: ServerProcess) -> None:
+    """A second server on the same folder ends with one sentence."""
+    command = [
+        *twistd(),
+        "-n",
+        "--pidfile=",
+        "rendezvous",
+        "--data",
+        str(served.data),
+        "-p",
+        str(served.port + 1000),
+    ]
+    ended = run_to_end(command, served.folder)
+    assert ended.code == 1
+    assert len(ended.statements) == 1
+    assert "control.sock" in ended.statements[0]
+    assert len(asked(served, "status")) == 1
+
+
+def test_two_processes(start_server: StartServer, tmp_path: Path) -> None:
+    """ID server and relay as processes that share a folder are both told."""
+    hbbs = start_server("-k", "-", part="hbbs", folder=tmp_path)
+    start_server("-k", "-", part="hbbr", folder=tmp_path, port=hbbs.port)
+    states = asked(hbbs, "status")
+    assert [state["server"] for state in states] == ["hbbs", "hbbr"]
+    assert [bool(state["id_server"]) for state in states] == [True, False]
+    assert [bool(state["relay"]) for state in states] == [False, True]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change to another user")
+def test_another_user(start_server: StartServer) -> None:
+    """With --uid the socket is that user's; if that one may not read Python's own files, this is told."""
+    with TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        folder.chmod(0o755)
+        data = folder / "data"
+        data.mkdir()
+        os.chown(data, NOBODY, NOBODY)
+        command = [*twistd(), "-n", "--pidfile=", "--uid", str(NOBODY), "--gid", str(NOBODY), "rendezvous"]
+        command += ["--data", str(data), "-p", str(port)]
+        server = start_server(folder=folder, port=port, command=command)
+        state = (data / "control.sock").lstat()
+        assert (state.st_uid, stat.S_IMODE(state.st_mode)) == (NOBODY, 0o600)
+        reads = subprocess.run(["cat", subprocess.__file__], user=NOBODY, capture_output=True, check=False)
+        if reads.returncode:
+            assert "files of Python" in refused(server, "status")
+        else:
+            assert asked(server, "status")[0]["id_server"]["peers"] == 0
+        server.stop()
+        assert not (data / "control.sock").exists()
