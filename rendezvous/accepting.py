@@ -5,7 +5,7 @@ sends PROXY protocol must send it, one that speaks WebSocket may name the client
 """
 
 from collections.abc import Container, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -80,6 +80,8 @@ class AcceptPolicy:
     clock: IReactorTime
     header_timeout: float
     origins: tuple[str, ...] = ()
+    pace_of_log: Pace = field(default_factory=lambda: Pace(1, 1 / 60))
+    """How often the log tells that somebody was refused: at once, and once a minute from then on."""
 
     def admit(self, host: str) -> None:
         """Counts a connection of `host`. Raises Refused. A proxy's own connections count only in all."""
@@ -110,7 +112,6 @@ class AcceptingFactory(ServerFactory):
         self.policy = policy
         self.place = place
         self._console = console
-        self._pace_of_log = Pace(1, 1 / 60)
         self.opened = 0
 
     def accepted(self, source: Address) -> Protocol:
@@ -123,7 +124,7 @@ class AcceptingFactory(ServerFactory):
             self.policy.admit(source.host)
         except Refused as refused:
             self.drop(str(refused))
-            if str(refused) != "denied" and self._pace_of_log.allows(self.policy.clock.seconds()):
+            if str(refused) != "denied" and self.policy.pace_of_log.allows(self.policy.clock.seconds()):
                 self.log.warn(
                     "{address} and maybe others are refused: {reason}", address=source, reason=str(refused)
                 )

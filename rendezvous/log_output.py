@@ -42,7 +42,11 @@ def as_json(event: LogEvent) -> str:
     }
     if failure is not None:
         told["traceback"] = failure.getTraceback()
-    fields = {name: value for name, value in plain_fields(event).items() if name not in told}
+    fields = {
+        name: value
+        for name, value in plain_fields(event).items()
+        if name not in told and value != told["message"]  # which some consist of
+    }
     return json.dumps(told | fields) + "\n"
 
 

@@ -80,11 +80,11 @@ def test_wire_stands_alone() -> None:
 @pytest.mark.parametrize(
     ("importer", "forbidden"),
     [
-        ("rendezvous.peers", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "rendezvous.tap"]),
-        ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web"]),
-        ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web"]),
-        ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers"]),
-        ("rendezvous.admin", ["rendezvous.tap", "rendezvous.cli"]),
+        ("rendezvous.peers", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "rendezvous.exposition"]),
+        ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web", "rendezvous.exposition"]),
+        ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web", "rendezvous.exposition"]),
+        ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers", "rendezvous.exposition"]),
+        ("rendezvous.admin", ["rendezvous.cli", "rendezvous.exposition"]),
         ("rendezvous.cli", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "twisted"]),
         ("rendezvous", ["rendezvous.tap"]),
     ],

@@ -154,6 +154,11 @@ class TestJSON:
             "nothing": None,
         }
 
+    def test_nothing_is_told_twice(self, events: list[LogEvent]) -> None:
+        """A field that is the whole text is not repeated."""
+        logger().info("{line}", line="all of it")
+        assert set(written(events[0])) == {"time", "level", "subsystem", "message"}
+
     @pytest.mark.parametrize("id", ["x\n{}", "\x1b[2J", "\u2028\u202e", '"}', "\ud800", "\x00"])
     def test_words_of_strangers(self, events: list[LogEvent], id: str) -> None:
         """Whatever a field holds, it stays in its field."""

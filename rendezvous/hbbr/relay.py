@@ -98,8 +98,8 @@ class Relay:
         sent = Counter({"tcp": 0, "websocket": 0})
         sent.update(self._relayed_before)
         for session in self.sessions:
-            for side, count in zip(session.sides, session.usage.sent, strict=True):
-                sent[_transport(side)] += count
+            for side, sent_bytes in zip(session.sides, session.usage.sent, strict=True):
+                sent[_transport(side)] += sent_bytes
         return sent
 
     def left(self, half: Side, uuid: str) -> None:
@@ -158,8 +158,8 @@ class Relay:
         self.sessions.discard(session)
         first, second = session.sides
         self.ended[why] += 1
-        for side, count in zip(session.sides, session.usage.sent, strict=True):
-            self._relayed_before[_transport(side)] += count
+        for side, sent_bytes in zip(session.sides, session.usage.sent, strict=True):
+            self._relayed_before[_transport(side)] += sent_bytes
         usage = SessionUsage(
             time.time(),
             self.clock.seconds() - session.usage.started,

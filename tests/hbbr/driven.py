@@ -27,7 +27,7 @@ from zope.interface import implementer
 from rendezvous.hbbr.session import Session, Side
 from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage
-from rendezvous.sockets import PortService, listen_tcp
+from rendezvous.sockets import LINGER, PortService, listen_tcp
 from rendezvous.stream_port import StreamPort
 from rendezvous.wire.framing import encode_frame
 from tests.hbbr.relay_fixture import RelayParts, request
@@ -97,6 +97,8 @@ class DrivenRelay(RelayParts):
             client.reset()
         for listener in self._listeners:
             listener.stopService()
+        self.relay.end_all()  # a transport that is not read from is not known to the reactor
+        self.clock.advance(2 * LINGER)
         self.reactor.iterate(0)
         self.reactor.disconnectAll()
         for transport in list(self.reactor.adopted):
