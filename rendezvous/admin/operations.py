@@ -30,7 +30,7 @@ from rendezvous.admin.values import (
     listening,
 )
 from rendezvous.client_config import client_config
-from rendezvous.config_values import Place
+from rendezvous.config_values import HostPort, Place
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import Identity
@@ -38,6 +38,7 @@ from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.own_address import own_address
 from rendezvous.settings import Setting, Settings, settings_of
+from rendezvous.wire.address import is_ipv6
 
 WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""
@@ -203,6 +204,8 @@ def in_words(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.12g}"
+    if isinstance(value, HostPort):
+        return f"[{value.host}]:{value.port}" if is_ipv6(value.host) else f"{value.host}:{value.port}"
     if isinstance(value, tuple):
         return ",".join(_item(item) for item in value)
     return str(value)
@@ -212,4 +215,6 @@ def _item(item: Any) -> str:
     if not isinstance(item, tuple):
         return str(item)
     left, right = item
+    if not left:  # what counts for all that is not named
+        return str(right)
     return f"{left}={right.latitude!r}/{right.longitude!r}" if isinstance(right, Place) else f"{left}={right}"
