@@ -183,7 +183,9 @@ def refused_in_all(server: ServerProcess) -> Counter[str]:
     server.stop()
     counts: Counter[str] = Counter()
     for line in server.lines:
-        for word, number in re.findall(r"(\w+: \w+) (\d+)", line.partition("dropped or refused: ")[2]):
+        for word, number in re.findall(
+            r"(\w+: \w+) (\d+)", line.partition("dropped or refused: ")[2].partition('"')[0]
+        ):
             counts[word] += int(number)
     return counts
 

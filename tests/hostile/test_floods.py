@@ -155,6 +155,7 @@ def test_more_than_there_is_room_for(
     life, target, source = new_life(view), new_controlled(view), stranger()
     asker = Controlling(view, source=source)
     with asker.dial() as link, UdpLink(view.main, (source, 0)) as udp:
+        life.stays()  # the server has accepted the asker by then
         before = descriptors(server)
         with flood((targets[number % len(targets)], stranger()) for number in range(ADDRESSES)) as sockets:
             left = len(SERVERS) * TOTAL - 3  # one is the asker's, two are a session's
