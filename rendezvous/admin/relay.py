@@ -28,7 +28,7 @@ class RelayOperations:
             sessions=len(sessions),
             waiting=self._relay.waiting,
             connections=self._hbbr.admission.connections,
-            bytes=self._relay.relayed + sum(session.usage.transferred for session in sessions),
+            bytes=self._relay.relayed().total(),
             bytes_per_second=sum(session.usage.now for session in sessions),
         )
 

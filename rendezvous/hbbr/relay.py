@@ -1,10 +1,11 @@
 """The relay itself: takes first frames, checks the key, pairs, and knows every session."""
 
 import hmac
+import itertools
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -61,9 +62,8 @@ class Relay:
         self.blocklist = blocklist
         self.blacklist = blacklist
         self.sessions: set[Session] = set()
-        self.relayed = 0
-        """Bytes of the sessions that have ended, both ways."""
-        self._numbers = count(1)
+        self._relayed_before: Counter[str] = Counter()
+        self._numbers = itertools.count(1)
         self._splice = splice
         self._recorders = recorders
         self._pace_of_log = Pace(*LOGGED)
@@ -88,8 +88,17 @@ class Relay:
 
     @property
     def waiting(self) -> int:
-        """How many sides wait for their other one."""
+        """How many halves wait for their other side."""
         return len(self._pairing)
+
+    def relayed(self) -> Counter[str]:
+        """Bytes relayed since start, by the transport of the side that sent them: ``tcp`` or ``websocket``."""
+        sent = Counter({"tcp": 0, "websocket": 0})
+        sent.update(self._relayed_before)
+        for session in self.sessions:
+            for side, count in zip(session.sides, session.usage.sent, strict=True):
+                sent[_transport(side)] += count
+        return sent
 
     def left(self, half: Side, uuid: str) -> None:
         """`half`, which waited, is gone or has waited too long."""
@@ -145,15 +154,16 @@ class Relay:
 
     def _ended(self, session: Session, why: str) -> None:
         self.sessions.discard(session)
-        self.relayed += session.usage.transferred
         first, second = session.sides
+        for side, count in zip(session.sides, session.usage.sent, strict=True):
+            self._relayed_before[_transport(side)] += count
         usage = SessionUsage(
             time.time(),
             self.clock.seconds() - session.usage.started,
             first.source,
-            "tcp" if first.stream else "websocket",
+            _transport(first),
             second.source,
-            "tcp" if second.stream else "websocket",
+            _transport(second),
             session.usage.sent[0],
             session.usage.sent[1],
             round(session.usage.peak),
@@ -167,3 +177,7 @@ class Relay:
     def _tick(self) -> None:
         for session in list(self.sessions):
             session.tick()
+
+
+def _transport(side: Side) -> str:
+    return "tcp" if side.stream else "websocket"

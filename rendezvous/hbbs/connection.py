@@ -74,6 +74,7 @@ class Connection:
         self._heard = shared.clock.seconds()
         self._timer = shared.clock.callLater(shared.first_frame_timeout, self._silent)
         self.source = source
+        self.carrier = transport.value
         self.peer: Peer | None = None
         self.lost = False
 
@@ -169,11 +170,6 @@ class Connection:
             self.peer = peer
         self._shared.directory.connected(peer, self, self.source)
         self.hold()
-
-    @property
-    def way(self) -> str:
-        """What the conversation goes over."""
-        return self._transport.value
 
     def replaced(self) -> None:
         """The peer registered anew elsewhere."""

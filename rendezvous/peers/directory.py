@@ -36,9 +36,8 @@ _DAY = 86400
 class Registered(Interface):
     """A connection that a peer has registered on: its presence, and the way to it."""
 
-    @property
-    def way(self) -> str:
-        """What it goes over: tcp or websocket."""
+    carrier: str
+    """What it is, such as ``websocket``."""
 
     def push(self, message: Message) -> None:
         """Sends `message` to the peer."""
@@ -150,15 +149,12 @@ class Directory:
         """How the peer is reached: udp, tcp or websocket; empty when it is offline."""
         connection = peer.connection  # read once: this may be called in another thread
         if connection is not None:
-            return connection.way
+            return connection.carrier
         return "udp" if self._clock.seconds() - peer.seen < ONLINE else ""
 
     def ways(self, peers: Iterable[Peer]) -> Counter[str]:
         """How many of `peers` are reached in which way; those that are offline count as empty. For any thread."""
         return Counter(map(self.way, peers))
-
-    def __len__(self) -> int:
-        return len(self._peers)
 
     def seen(self, peer: Peer, address: Address) -> None:
         """The peer has registered over UDP from `address`; a connection it had before is over."""

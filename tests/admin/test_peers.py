@@ -57,7 +57,7 @@ async def test_page(peers: PeerOperations) -> None:
     page: PeerPage = await peers.page(limit=3)
     assert page.total == 101
     assert [(peer.id, peer.online, peer.reached_at) for peer in page.peers] == [
-        (ADA.id, "tcp", "192.0.2.1:5000"),
+        (ADA.id, "websocket", "192.0.2.1:5000"),
         ("peer-000", "", ""),
         ("peer-001", "", ""),
     ]

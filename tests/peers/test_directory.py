@@ -27,7 +27,7 @@ AWAY = Address("198.51.100.1", 6000)
 class FakeConnection:
     """A connection that a peer registered on."""
 
-    way = "tcp"
+    carrier = "websocket"
 
     def __init__(self) -> None:
         self.pushed: list[Message] = []

@@ -60,8 +60,8 @@ def test_ways(house: House) -> None:
     ways.append(house.directory.way(ada))
     house.directory.connected(ada, FakeConnection(), HOME)
     ways.append(house.directory.way(ada))
-    assert ways == ["", "udp", "tcp"]
-    assert house.directory.ways([ada, ada]) == {"tcp": 2}
+    assert ways == ["", "udp", "websocket"]
+    assert house.directory.ways([ada, ada]) == {"websocket": 2}
 
 
 def test_day_is_noted_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
