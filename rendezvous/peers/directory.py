@@ -4,7 +4,6 @@ Reads go through to the store, batched; a registration counts once its commit ha
 sent to a peer goes through `Directory.push`, which knows how that peer is reached.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Protocol as Interface
@@ -13,11 +12,11 @@ from google.protobuf.message import Message
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 
 from rendezvous.peers.batches import Commits, Lookups, log, store_failed
 from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
+from rendezvous.peers.seen_days import SeenDays
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
 from rendezvous.wire.address import Address
@@ -28,9 +27,6 @@ ONLINE = 30.0
 _SWEEP = 60.0
 _FORGET = 300.0
 """Seconds without registration after which a peer leaves memory; the store still has it."""
-_NOTED_AT_ONCE = 10000
-"""Peers whose day is noted in one transaction."""
-_DAY = 86400
 
 
 class Registered(Interface):
@@ -86,23 +82,25 @@ class Directory:
         self._lookups = Lookups(store, clock, max_lookups)
         self._commits = Commits(store, clock, max_writes)
         self._renaming = Trouble("changing an id", log, clock)
-        self._noting = Trouble("noting who was online", log, clock)
         self._keeping = Trouble("deleting or adding peers", log, clock)
         self._ids = ids
         self.stored = stored
         """How many peers the store holds."""
+        self.days = SeenDays(store, clock, self._peers.values)
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
         self.send_datagram: Callable[[bytes, Address], None] = lambda payload, address: None
         """Sends a datagram from the port that peers register on; set by who listens there."""
 
     def start(self) -> None:
-        """Begins to forget peers that are gone."""
+        """Begins to forget peers that are gone, and to note the day of those that are not."""
         self._sweep.start(_SWEEP, now=False)
+        self.days.start()
 
     def stop(self) -> "Deferred[None]":
         """Fires when everything is written and the store is closed."""
         self._sweep.stop()
+        self.days.stop()
         return self._store.close()
 
     def __iter__(self) -> Iterator[Peer]:
@@ -266,26 +264,8 @@ class Directory:
         return ids
 
     def sweep(self) -> None:
-        """Forgets the peers that have been gone for a while, and notes who was online today."""
-        limit, today = self._clock.seconds() - _FORGET, int(time.time()) // _DAY
-        gone: list[str] = []
-        seen: list[Peer] = []
-        for peer in self._peers.values():
-            if peer.connection is None and peer.seen < limit:
-                gone.append(peer.id)
-            elif peer.noted != today and peer.address is not None and len(seen) < _NOTED_AT_ONCE:
-                seen.append(peer)
+        """Forgets the peers that have been gone for a while."""
+        limit = self._clock.seconds() - _FORGET
+        gone = [peer.id for peer in self._peers.values() if peer.connection is None and peer.seen < limit]
         for id in gone:
             del self._peers[id]
-        if seen:
-            noted = self._store.note_seen([peer.id for peer in seen], today)
-            noted.addCallbacks(self._noted, self._not_noted, callbackArgs=(seen, today))
-
-    def _noted(self, _: None, peers: Sequence[Peer], day: int) -> None:
-        self._noting.worked()
-        for peer in peers:
-            peer.noted = day
-
-    def _not_noted(self, reason: Failure) -> None:
-        """They are tried again."""
-        self._noting.failed(reason.getErrorMessage())
