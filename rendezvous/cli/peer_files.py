@@ -43,7 +43,11 @@ def export_peers(file: Path | None, data: Path, database: str, form: str | None)
     first = next(rows, None)  # before there is a file, whatever is wrong has been said
     try:
         with open(file, "x", encoding="utf-8", newline="") as new:
-            _write(new, _chained(first, rows), form or _form_of(file))
+            try:
+                _write(new, _chained(first, rows), form or _form_of(file))
+            except BaseException:
+                file.unlink()  # half of the peers are none
+                raise
     except OSError as error:
         raise click.ClickException(f"{file} can't be written: {error.strerror}.") from None
 
