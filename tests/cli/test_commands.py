@@ -66,6 +66,7 @@ def test_export_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
     make_rust_database(Path("db_v2.sqlite3"), *((f"peer-{n:04}", b"u", b"p", "{}") for n in range(1500)))
     assert run("peers", "export", "whole.csv").exit_code == 0
     assert len(Path("whole.csv").read_text("utf-8").splitlines()) == 1501
+    assert Path("whole.csv").stat().st_mode & 0o777 == 0o600
     pages = []
 
     def read(connection: sqlite3.Connection, page: Page) -> tuple[int | None, list[StoredPeer]]:
