@@ -16,6 +16,7 @@ from twisted.python import usage
 from twisted.scripts import twistd
 
 from rendezvous.address_lists import AddressList
+from rendezvous.admin.api import api
 from rendezvous.cli import main
 from rendezvous.config import load
 from rendezvous.hbbr.bandwidth import BandwidthLimits
@@ -398,6 +399,21 @@ def test_drop_places() -> None:
     """Every place that drops are counted at is explained."""
     documented = {row[0].strip("`") for row in table_below("### Drop places")}
     assert documented == {transport.value for transport in Transport} | {"relay", "registration", "web", "control"}
+
+
+def test_api() -> None:
+    """Every route of the administrators' API is documented, with a command that exists."""
+    nothing: Any = None
+    routes = {
+        f"{method} {rule.rule.removeprefix('/api/v1/')}"
+        for rule in api(nothing).url_map.iter_rules()
+        for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
+    }
+    rows = table_below("### The API")
+    assert sorted(row[0].strip("`") for row in rows) == sorted(routes)
+    for row in rows:
+        for command in re.findall(r"`([a-z ]+)`", row[2]):
+            check(["rendezvous", *command.split()])
 
 
 def relay() -> Relay:

@@ -189,9 +189,10 @@ class Operations:
 
 
 def _not_edited(reason: Failure, file: ListFile, word: str) -> NoReturn:
-    reason.trap(ValueError, OSError, UnicodeDecodeError)
-    if isinstance(reason.value, OSError):
-        raise NotPossible(f"{str(file.path)!r} can't be changed: {reason.value.strerror}.")
+    reason.trap(ValueError, OSError)
+    if isinstance(reason.value, OSError | UnicodeDecodeError):
+        why = reason.value.strerror if isinstance(reason.value, OSError) else "it is no UTF-8"
+        raise NotPossible(f"{str(file.path)!r} can't be changed: {why}.")
     allowed = "an address, a network or an id" if file.ids else "an address or a network"
     raise NotPossible(f"{word!r} is not allowed in {file.path.name}; it takes {allowed}.")
 

@@ -189,8 +189,10 @@ class PeerOperations:
 def _online(directory: Directory, peers: Sequence[Peer], page: Page) -> tuple[int, list[str]]:
     """In a thread: how many of `peers` are online and match, and the ids of those on the page."""
 
+    search = page.search.lower()
+
     def matches(peer: Peer) -> bool:
-        return bool(directory.way(peer)) and (page.search in peer.id or page.search in peer.host)
+        return bool(directory.way(peer)) and (not search or search in peer.id.lower() or search in peer.host)
 
     ids = [peer.id for peer in peers if matches(peer)]
     first = heapq.nlargest if page.descending else heapq.nsmallest

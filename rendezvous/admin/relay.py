@@ -27,7 +27,7 @@ class RelayOperations:
             sessions=len(sessions),
             waiting=self._relay.waiting,
             connections=self._hbbr.admission.connections,
-            bytes=sum(self._relay.relayed().values()),
+            bytes=self._relay.relayed().total(),
             bytes_per_second=sum(session.usage.now for session in sessions),
         )
 

@@ -3,6 +3,7 @@
 import io
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -59,22 +60,28 @@ def client(data: Path, config: Path | None, host: str, image: Path | None, no_qr
             click.secho(line, fg="bright_white", bg="black")  # whatever the terminal's own colors are
 
 
-def _in_blocks(text: str) -> list[str]:
+def _code(text: str) -> Any:
     import segno  # which no other command needs
 
+    try:
+        return segno.make_qr(text)
+    except segno.DataOverflowError:
+        raise click.ClickException("The settings are too long for a QR code; --no-qr leaves it out.") from None
+
+
+def _in_blocks(text: str) -> list[str]:
     drawn = io.StringIO()
-    segno.make_qr(text).terminal(drawn, compact=True)
+    _code(text).terminal(drawn, compact=True)
     return drawn.getvalue().splitlines()
 
 
 def _draw(text: str, image: Path) -> None:
-    import segno
-
     kind = image.suffix.lower().removeprefix(".")
     if kind not in ("svg", "png"):
         raise click.ClickException(f"{image} is neither .svg nor .png.")
+    code = _code(text)
     try:
         with open(image, "xb") as file:
-            segno.make_qr(text).save(file, kind=kind, scale=_SCALE)
+            code.save(file, kind=kind, scale=_SCALE)
     except OSError as error:
         raise click.ClickException(f"{image} can't be written: {error.strerror}.") from None

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, fields
@@ -42,8 +43,12 @@ def export_peers(file: Path | None, data: Path, database: str, form: str | None)
         return
     first = next(rows, None)  # before there is a file, whatever is wrong has been said
     try:
-        with open(file, "x", encoding="utf-8", newline="") as new:
-            _write(new, _chained(first, rows), form or _form_of(file))
+        with open(file, "x", encoding="utf-8", newline="", opener=_for_its_owner) as new:
+            try:
+                _write(new, _chained(first, rows), form or _form_of(file))
+            except BaseException:
+                file.unlink()  # half of the peers are none
+                raise
     except OSError as error:
         raise click.ClickException(f"{file} can't be written: {error.strerror}.") from None
 
@@ -84,6 +89,10 @@ def _exported(data: Path, database: str) -> Iterator[Mapping[str, str]]:
     while page := server.get("peers/export", after=after, limit=_PAGE):
         yield from page
         after = page[-1]["id"]
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _chained(first: Mapping[str, str] | None, rest: Iterable[Mapping[str, str]]) -> Iterator[Mapping[str, str]]:

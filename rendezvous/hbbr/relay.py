@@ -1,11 +1,11 @@
 """The relay itself: takes first frames, checks the key, pairs, and knows every session."""
 
 import hmac
+import itertools
 import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import count
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import LoopingCall
@@ -62,7 +62,7 @@ class Relay:
         self.blocklist = blocklist
         self.blacklist = blacklist
         self.sessions: set[Session] = set()
-        self._numbers = count(1)
+        self._numbers = itertools.count(1)
         self._splice = splice
         self._recorders = recorders
         self._pace_of_log = Pace(*LOGGED)
@@ -98,8 +98,8 @@ class Relay:
         sent = Counter({"tcp": 0, "websocket": 0})
         sent.update(self._relayed_before)
         for session in self.sessions:
-            for side, sent_bytes in zip(session.sides, session.usage.sent, strict=True):
-                sent[_transport(side)] += sent_bytes
+            for side, count in zip(session.sides, session.usage.sent, strict=True):
+                sent[_transport(side)] += count
         return sent
 
     def left(self, half: Side, uuid: str) -> None:
@@ -158,8 +158,8 @@ class Relay:
         self.sessions.discard(session)
         first, second = session.sides
         self.ended[why] += 1
-        for side, sent_bytes in zip(session.sides, session.usage.sent, strict=True):
-            self._relayed_before[_transport(side)] += sent_bytes
+        for side, count in zip(session.sides, session.usage.sent, strict=True):
+            self._relayed_before[_transport(side)] += count
         usage = SessionUsage(
             time.time(),
             self.clock.seconds() - session.usage.started,

@@ -69,7 +69,6 @@ class HbbrService(MultiService):
             recorders,
         )
         self.admission = Admission(settings.max_relay_connections, settings.max_relay_connections_per_address)
-        """Counts the connections."""
         policy = AcceptPolicy(
             self.admission,
             blocklist.entries,

@@ -94,7 +94,6 @@ class HbbsService(MultiService):
             spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
         )
         self.admission = Admission(settings.max_connections, settings.max_connections_per_address)
-        """Counts the connections."""
         policy = AcceptPolicy(
             self.admission,
             denied.entries,

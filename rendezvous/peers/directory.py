@@ -4,7 +4,6 @@ Reads go through to the store, batched; a registration counts once its commit ha
 sent to a peer goes through `Directory.push`, which knows how that peer is reached.
 """
 
-import time
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from itertools import islice
@@ -19,6 +18,7 @@ from twisted.python.failure import Failure
 from rendezvous.peers.batches import Commits, Lookups, log, store_failed
 from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
+from rendezvous.peers.seen_days import SeenDays
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
 from rendezvous.wire.address import Address
@@ -29,10 +29,9 @@ ONLINE = 30.0
 _SWEEP = 15.0
 """Seconds between two looks at all peers in memory."""
 _SLICE = 10_000
-"""Peers looked at before others get their turn, and noted in one transaction."""
+"""Peers looked at before others get their turn."""
 _FORGET = 300.0
 """Seconds without registration after which a peer leaves memory; the store still has it."""
-_DAY = 86400
 
 
 class Registered(Interface):
@@ -89,15 +88,14 @@ class Directory:
         self.lookups = Lookups(store, clock, max_lookups)
         self.commits = Commits(store, clock, max_writes)
         self.renaming = Trouble("changing an id", log, clock)
-        self._noting = Trouble("noting who was online", log, clock)
         self._keeping = Trouble("deleting or adding peers", log, clock)
         self._ids = ids
         self.stored = stored
         """How many peers the store holds, with those that are being written."""
+        self.days = SeenDays(store, clock, self._peers.values)
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
         self._sweeping: IDelayedCall | None = None
-        self._writing_notes = False
         self.online_by_datagrams = 0
         """How many peers were online over UDP when last counted, a few seconds ago."""
         self.online_by_connection: Counter[str] = Counter()
@@ -106,14 +104,16 @@ class Directory:
         """Sends a datagram from the port that peers register on; set by who listens there."""
 
     def start(self) -> None:
-        """Begins to forget peers that are gone."""
+        """Begins to forget peers that are gone, and to note the day of those that are not."""
         self._sweep.start(_SWEEP, now=False)
+        self.days.start()
 
     def stop(self) -> "Deferred[None]":
         """Fires when everything is written and the store is closed."""
         self._sweep.stop()
         if self._sweeping is not None and self._sweeping.active():
             self._sweeping.cancel()
+        self.days.stop()
         return self._store.close()
 
     def __len__(self) -> int:
@@ -294,44 +294,24 @@ class Directory:
         return ids
 
     def sweep(self) -> None:
-        """Looks at all peers: forgets those gone for a while, counts those on UDP, notes who was here today."""
+        """Begins to forget the peers that have been gone for a while, and to count those online over UDP."""
         if self._sweeping is None or not self._sweeping.active():
             self._sweep_on(iter(list(self._peers.values())), 0)
 
     def _sweep_on(self, left: Iterator[Peer], online: int) -> None:
         """Looks at a slice of those `left`; so many were `online` in those before."""
-        now, today = self._clock.seconds(), int(time.time()) // _DAY
+        now = self._clock.seconds()
         looked_at = 0
-        seen: list[Peer] = []
         for peer in islice(left, _SLICE):
             looked_at += 1
-            gone = now - peer.seen
-            if peer.connection is None and gone > _FORGET:
-                if self._peers.get(peer.id) is peer:
-                    del self._peers[peer.id]
+            if peer.connection is not None:
                 continue
-            online += peer.connection is None and gone < ONLINE
-            if peer.noted != today and peer.address is not None:
-                seen.append(peer)
-        if seen and not self._writing_notes:
-            self._note(seen, today)
+            gone = now - peer.seen
+            if gone < ONLINE:
+                online += 1
+            elif gone > _FORGET and self._peers.get(peer.id) is peer:
+                del self._peers[peer.id]
         if looked_at == _SLICE:
             self._sweeping = self._clock.callLater(0, self._sweep_on, left, online)
         else:
             self.online_by_datagrams = online
-
-    def _note(self, peers: Sequence[Peer], day: int) -> None:
-        """Notes that `peers` were here on `day`; those left out meanwhile are noted by another sweep."""
-        self._writing_notes = True
-        noted = self._store.note_seen([peer.id for peer in peers], day)
-        noted.addCallbacks(self._noted, self._not_noted, callbackArgs=(peers, day))
-
-    def _noted(self, _: None, peers: Sequence[Peer], day: int) -> None:
-        self._writing_notes = False
-        self._noting.worked()
-        for peer in peers:
-            peer.noted = day
-
-    def _not_noted(self, reason: Failure) -> None:
-        self._writing_notes = False
-        self._noting.failed(reason.getErrorMessage())

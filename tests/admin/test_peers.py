@@ -65,6 +65,7 @@ async def test_page(peers: PeerOperations) -> None:
     assert [peer.id for peer in online.peers] == [ADA.id]
     assert online.total == 1
     assert (await peers.page(online=True, search="peer")).total == 0
+    assert [(await peers.page(online=online, search="ADA-")).total for online in (True, False)] == [1, 1]
     after = await peers.page(after="peer-097")
     assert ([peer.id for peer in after.peers], after.total) == (["peer-098", "peer-099"], None)
 

@@ -135,6 +135,14 @@ def test_longest_qr_code() -> None:
     assert host in read(drawn(blocks[1] + blocks[2]))
 
 
+def test_too_long_for_a_qr_code() -> None:
+    """What no QR code holds is told in one line, and printed without one."""
+    host = "x" * 5000
+    result = run("--host", host)
+    assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
+    assert host in run("--host", host, "--no-qr").stdout
+
+
 @pytest.mark.parametrize("name", ["qr.gif", "qr", "there.png", "missing/qr.png"])
 def test_pictures_that_are_not_made(name: str) -> None:
     """Other kinds, files that are there and folders that are not are told in one line."""

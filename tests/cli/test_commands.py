@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -12,8 +13,10 @@ import click
 import pytest
 
 from rendezvous import __version__
-from rendezvous.cli import main
+from rendezvous.cli import main, peer_files
+from rendezvous.peers.browsing import Page, StoredPeer, read_page
 from tests.cli.running import run
+from tests.peers.sqlite import make_rust_database
 
 
 def commands(group: click.Group, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
@@ -56,3 +59,24 @@ def test_completion() -> None:
     found = subprocess.run([command], env=variables, capture_output=True, text=True, check=True).stdout
     assert "purge" in found
     assert "export" not in found
+
+
+def test_export_that_breaks_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When not all peers could be read, no file is left that would be taken for all of them."""
+    make_rust_database(Path("db_v2.sqlite3"), *((f"peer-{n:04}", b"u", b"p", "{}") for n in range(1500)))
+    assert run("peers", "export", "whole.csv").exit_code == 0
+    assert len(Path("whole.csv").read_text("utf-8").splitlines()) == 1501
+    assert Path("whole.csv").stat().st_mode & 0o777 == 0o600
+    pages = []
+
+    def read(connection: sqlite3.Connection, page: Page) -> tuple[int | None, list[StoredPeer]]:
+        pages.append(page)
+        if len(pages) > 1:
+            raise sqlite3.OperationalError("disk I/O error")
+        return read_page(connection, page)
+
+    monkeypatch.setattr(peer_files, "read_page", read)
+    result = run("peers", "export", "half.csv")
+    assert result.exit_code == 1
+    assert "disk I/O error" in result.stderr
+    assert not Path("half.csv").exists()

@@ -98,6 +98,8 @@ def test_broken_file(served: ServerProcess) -> None:
     file = served.data / "blacklist.txt"
     file.write_text("nonsense\n")
     assert "nonsense" in refused(served, "lists", "add", "blacklist", "192.0.2.1")
+    file.write_bytes(b"\xff\n")
+    assert "UTF-8" in refused(served, "lists", "add", "blacklist", "192.0.2.1")
     file.unlink()
 
 

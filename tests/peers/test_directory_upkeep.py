@@ -6,6 +6,7 @@ import time
 
 import pytest
 
+from rendezvous.peers import seen_days
 from rendezvous.peers.batches import StoreFailed
 from rendezvous.peers.browsing import StoredPeer
 from tests.peers.test_directory import ADA, HOME, FakeConnection, House
@@ -64,31 +65,86 @@ def test_ways(house: House) -> None:
     assert house.directory.ways([ada, ada]) == {"websocket": 2}
 
 
-def test_day_is_noted_once(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Who is online is noted once a day, however often it registers; who is only looked up is not."""
+@pytest.fixture
+def now(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The date, in seconds, as its one element."""
     now = [1000 * DAY + 5.0]
     monkeypatch.setattr(time, "time", lambda: now[0])
+    return now
+
+
+def note(house: House) -> None:
+    """Lets everything be noted."""
+    house.directory.days.note()
+    for _ in range(10):
+        house.clock.advance(0)
+
+
+def test_day_is_noted_once(house: House, now: list[float]) -> None:
+    """Who is online is noted once a day, however often it registers; who is only looked up is not."""
     ada = house.find(ADA.id)
-    house.directory.sweep()
+    note(house)
     assert house.store.seen == {}
-    ada = house.find(ADA.id)
     house.directory.seen(ada, HOME)
-    house.directory.sweep()
+    note(house)
     assert house.store.seen == {ADA.id: 1000}
     house.store.seen.clear()
     house.directory.seen(ada, HOME)
-    house.directory.sweep()
+    note(house)
     assert house.store.seen == {}
     now[0] += DAY
-    house.directory.sweep()
+    note(house)
     assert house.store.seen == {ADA.id: 1001}
+
+
+def test_day_is_noted_by_itself(house: House) -> None:
+    """Within a minute of the service's life, and never after it."""
+    house.directory.start()
+    house.directory.seen(house.find(ADA.id), HOME)
+    house.clock.advance(60)
+    assert list(house.store.seen) == [ADA.id]
+    house.store.seen.clear()
+    house.directory.stop()
+    house.directory.find(ADA.id).addCallback(lambda peer: setattr(peer, "noted", 0))
+    house.clock.pump([60, 60])
+    assert house.store.seen == {}
+    assert house.clock.getDelayedCalls() == []
+
+
+def test_days_of_many(monkeypatch: pytest.MonkeyPatch, now: list[float]) -> None:
+    """Many are noted in slices, of which the next one waits until the last one is stored."""
+    monkeypatch.setattr(seen_days, "_SLICE", 10)
+    house = House(*(ADA._replace(id=f"peer-{n:02}") for n in range(25)))
+    for n in range(25):
+        house.directory.seen(house.find(f"peer-{n:02}"), HOME)
+    house.store.holding = True
+    house.directory.days.note()
+    house.directory.days.note()
+    sizes = []
+    while house.store.held:
+        assert house.store.held == 1
+        house.store.release()
+        sizes.append(len(house.store.seen))
+        house.clock.advance(0)
+    assert sizes == [10, 20, 25]
 
 
 def test_day_that_could_not_be_noted(house: House) -> None:
     """It is noted the next time."""
     house.directory.seen(house.find(ADA.id), HOME)
     house.store.broken = True
-    house.directory.sweep()
+    note(house)
     house.store.broken = False
-    house.directory.sweep()
+    note(house)
     assert list(house.store.seen) == [ADA.id]
+
+
+def test_end_while_days_are_noted(house: House) -> None:
+    """A store that answers after the end is no trouble."""
+    house.directory.start()
+    house.directory.seen(house.find(ADA.id), HOME)
+    house.store.holding = True
+    house.directory.days.note()
+    house.directory.stop()
+    house.store.release()
+    assert house.clock.getDelayedCalls() == []
