@@ -109,6 +109,7 @@ def test_status_watch(served: ServerProcess) -> None:
         env=environment(served.folder),
         stdout=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert watching.stdout is not None
     with watching.stdout as lines:
