@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import resource
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
@@ -67,6 +68,24 @@ def test_few_descriptors_from_the_beginning(serve: Serve, new_life: NewLife, evi
     server.stop()
     (dropped,) = [line for line in server.lines if "dropped or refused" in line]
     assert "too_many_connections" in dropped
+    evidence(DESCRIPTORS, connections=connections)
+
+
+def test_no_descriptors_left(serve: Serve, new_life: NewLife, evidence: Evidence) -> None:
+    """They run out while it serves, however many the limits allow: who is known is served, and others wait."""
+    server = serve()
+    life = new_life(server.view())
+    open_now = len(os.listdir(f"/proc/{pid(server)}/fd"))
+    before = resource.prlimit(pid(server), resource.RLIMIT_NOFILE)
+    resource.prlimit(pid(server), resource.RLIMIT_NOFILE, (open_now + 20, before[1]))
+    with flood(server.view(), 30) as connections:
+        life.stays()
+        assert len(os.listdir(f"/proc/{pid(server)}/fd")) <= open_now + 20
+    resource.prlimit(pid(server), resource.RLIMIT_NOFILE, before)
+    life.recovers()
+    server.stop()
+    (dropped,) = [line for line in server.lines if "dropped or refused" in line]
+    assert "accept_failed" in dropped
     evidence(DESCRIPTORS, connections=connections)
 
 
