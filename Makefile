@@ -9,7 +9,7 @@ ARGS ?=
 ## make run: serve on the standard ports, with keys and database in ./data
 run: $(VENV)/.run
 	mkdir -p data
-	exec $(BIN)/twistd -n --pidfile= rendezvous --data data $(ARGS)
+	exec $(BIN)/twistd -n --pidfile= rendezvous --data data --log-format text $(ARGS)
 
 ## make test: all tests; ARGS are pytest's
 test: $(VENV)/.dev
