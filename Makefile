@@ -13,7 +13,7 @@ run: $(VENV)/.run
 
 ## make test: all tests; ARGS are pytest's
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 ## make network: the whole network laboratory, as root; ARGS are pytest's
 network: $(VENV)/.dev
@@ -22,7 +22,7 @@ network: $(VENV)/.dev
 ## make reliability: all tests, and what they saw into docs/reliability.md; ARGS are pytest's
 reliability: $(VENV)/.dev
 	rm -f evidence.jsonl
-	RENDEZVOUS_EVIDENCE=$(CURDIR)/evidence.jsonl $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	RENDEZVOUS_EVIDENCE=$(CURDIR)/evidence.jsonl $(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 	$(BIN)/python -m tests.reliability evidence.jsonl
 
 ## make lint: style and types
