@@ -19,7 +19,7 @@ INTERVAL, SLOT = 15.0, 0.01
 SLOTS = round(INTERVAL / SLOT)
 IP_PKTINFO = 8
 SO_RCVBUFFORCE = 33
-RECEIVE_BUFFER = 64 << 20
+BUFFER = 64 << 20
 AT_ONCE = 400
 """Datagrams read before something else gets its turn."""
 STILL_THERE = pb.RendezvousMessage(register_peer_response=pb.RegisterPeerResponse()).SerializeToString()
@@ -49,9 +49,10 @@ class Peers:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
         self.socket.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         try:
-            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, RECEIVE_BUFFER)
+            self.socket.setsockopt(socket.SOL_SOCKET, SO_RCVBUFFORCE, BUFFER)
         except PermissionError:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
         self.socket.bind(("0.0.0.0", 0))
 
     @staticmethod
