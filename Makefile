@@ -4,7 +4,7 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
 
-.PHONY: reliability run test network lint format proto bench clean
+.PHONY: reliability run test network lint format proto bench load clean
 
 ## make run: serve on the standard ports, with keys and database in ./data
 run: $(VENV)/.run
@@ -43,6 +43,11 @@ proto: $(VENV)/.dev
 ## make bench: measure against the limit of this machine; ARGS are those of python -m bench
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
+
+## make load: a crowd of peers over veth for ten minutes, as root; figures, and a plot of them
+load: $(VENV)/.dev
+	RENDEZVOUS_LOAD_SECONDS=$${RENDEZVOUS_LOAD_SECONDS:-600} $(BIN)/python -m tests.load.measure \
+		--plot docs/load.svg $(ARGS)
 
 clean:
 	rm -rf $(VENV) build *.egg-info
