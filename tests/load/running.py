@@ -29,7 +29,7 @@ FORGOTTEN = 300.0
 """Seconds after which the server forgets a silent peer."""
 KIB_PER_PEER, OTHER_KIB = 2.0, 8 * 1024
 HEARTBEATS_LOST = 1e-4
-"""Part of the datagrams that a busy machine's kernel may drop; of a peer's next two one is enough to stay online."""
+"""Part of the datagrams that a busy machine may drop; a peer stays online with every second one answered."""
 DESCRIPTORS = 150
 """What their number may differ by: of 200 punches a second some are under way at any time."""
 
