@@ -1,5 +1,6 @@
 """``twistd rendezvous``: the options, and the one place where everything is wired."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,10 +16,13 @@ from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
+from rendezvous.inherited import inherited
 from rendezvous.log_output import Logged, open_output, twistd_options
 from rendezvous.logs import gate
 from rendezvous.metrics import DropReport, Drops, LoopLag
+from rendezvous.notify import Notifier
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
+from rendezvous.running import Running
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
 from rendezvous.start_report import StartReport, own_address_in
 from rendezvous.tls import Certificates, Pair
@@ -126,8 +130,10 @@ def makeService(options: _ServerOptions) -> IService:
         warning = "log-format has no effect: it is for twistd rendezvous, and something else writes this log."
         settings = replace(settings, warnings=(*settings.warnings, warning))
     try:
+        inherited.receive(os.environ, reactor)
         service = compose(settings, reactor, raise_descriptor_limit())
-        return Logged(service, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
+        running = Running(service, Notifier(os.environ), reactor)
+        return Logged(running, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
     except (ConfigError, StoreError) as error:
         raise SystemExit(str(error)) from None
     except MemoryError:
@@ -175,6 +181,7 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
     if settings.metrics is not None:
         services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
     services.addService(DropReport(drops, reactor))
+    settings = replace(settings, warnings=(*settings.warnings, *inherited.close_rest()))
     services.addService(StartReport(settings, identity, stored))
     return services
 

@@ -1,0 +1,41 @@
+"""A server in a process of its own: systemd is told of it."""
+
+from typing import Any
+
+from twisted.application.service import IService, MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.task import LoopingCall
+
+from rendezvous.notify import Notifier
+
+
+class Running(MultiService):
+    """`service`, and what `notifier` tells of it: that it is ready, alive, stopping."""
+
+    def __init__(self, service: IService, notifier: Notifier, reactor: Any) -> None:
+        super().__init__()
+        self.addService(service)
+        self._notifier = notifier
+        self._reactor = reactor
+        self._alive = LoopingCall(notifier.tell, WATCHDOG=1)
+        self._alive.clock = reactor
+
+    def startService(self) -> None:
+        """Starts; it is ready once the reactor runs."""
+        super().startService()
+        self._reactor.callWhenRunning(self._ready)
+
+    def _ready(self) -> None:
+        self._notifier.tell(READY=1, STATUS="serving")
+        if self._notifier.watchdog:
+            self._alive.start(self._notifier.watchdog)
+
+    def stopService(self) -> "Deferred[None]":
+        """Fires when everything has ended; until then the watchdog is told that it is alive."""
+        self._notifier.tell(STOPPING=1, STATUS="stopping")
+        return maybeDeferred(super().stopService).addBoth(self._stopped)
+
+    def _stopped(self, result: Any) -> Any:
+        if self._alive.running:
+            self._alive.stop()
+        return result
