@@ -9,7 +9,6 @@ import signal
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import FrameType
 from typing import IO, Any
 
 from twisted.application.service import IService, MultiService
@@ -26,6 +25,7 @@ from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from rendezvous.logs import ROOT, gate, logger, plain_fields
+from rendezvous.process import on_signal
 
 _DEFAULT_FILE = "twistd.log"
 """What twistd calls its log when it is told no name."""
@@ -110,16 +110,10 @@ class Logged(MultiService):
 
     def startService(self) -> None:
         """Listens to signals, and starts."""
-        self._on_signal(signal.SIGHUP, self.reopen)
+        on_signal(signal.SIGHUP, self.reopen, self._reactor)
         if self._file is not None and signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
-            self._on_signal(signal.SIGUSR1, self._file.rotate)
+            on_signal(signal.SIGUSR1, self._file.rotate, self._reactor)
         super().startService()
-
-    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
-        def handle(number: int, frame: FrameType | None) -> None:
-            self._reactor.callFromThread(act)
-
-        signal.signal(number, handle)
 
     def reopen(self) -> None:
         """Goes on in a new file when the log's was moved away."""

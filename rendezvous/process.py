@@ -1,10 +1,12 @@
 """What holds for the whole process: its clock, how it asks for names, and its end without memory."""
 
 import os
+import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Thread
+from types import FrameType
 from typing import Any, Literal
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -31,6 +33,15 @@ def prepare(reactor: Any) -> None:
     use_monotonic_time(reactor)
     reactor.installNameResolver(NameResolver(reactor))
     globalLogPublisher.addObserver(EndWithoutMemory())
+
+
+def on_signal(number: int, act: Callable[[], object], reactor: Any) -> None:
+    """Has `reactor` call `act` when the signal `number` comes."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(act)
+
+    signal.signal(number, handle)
 
 
 def use_monotonic_time(reactor: Any) -> None:

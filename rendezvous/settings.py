@@ -103,6 +103,9 @@ class Settings:
         keeps_empty=True,
     )
     consoles: bool = _setting("yes", yes_no, "text consoles and ConfigUpdate from loopback")
+    stop_timeout: int = _setting(
+        "10", integer(0, 3600, " seconds"), "how long relay sessions and pending requests may go on after SIGTERM"
+    )
     serial: int = _setting(
         "0", integer(0, 2**31 - 1), "serial of the settings sent to clients", servers="hbbs", short="s"
     )

@@ -10,6 +10,7 @@ from twisted.application.service import IService, MultiService
 from twisted.python import usage
 
 from rendezvous import __version__, process
+from rendezvous.composed import Composed
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
@@ -140,7 +141,7 @@ def makeService(options: _ServerOptions) -> IService:
         raise SystemExit("There is not enough memory to start; give it more.") from None
 
 
-def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
+def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
     """The service that `settings` describe, in a process that may have so many `descriptors`.
 
     Its ports are bound. Raises ConfigError or StoreError.
@@ -154,7 +155,7 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
         settings = replace(settings, local_ip=own_address_in(settings.mask))
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
-    services = MultiService()
+    services = Composed()
     certificates = _certificates(settings, reactor)
     if certificates is not None:
         services.addService(certificates)
@@ -168,11 +169,13 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
         store = SQLitePeerStore(settings.database, reactor)
         hbbs = HbbsService(settings, identity, store, stored, drops, reactor, certificates)
         services.addService(hbbs)
+        services.hbbs = hbbs
         servers["hbbs"] = hbbs
         websockets[b"/ws/id"] = hbbs.websocket
     if settings.has_hbbr:
         hbbr = HbbrService(settings, identity.licence_key, drops, reactor, certificates)
         services.addService(hbbr)
+        services.hbbr = hbbr
         servers["hbbr"] = hbbr
         websockets[b"/ws/relay"] = hbbr.websocket
     if settings.has_web:

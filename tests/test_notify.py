@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from twisted.application.service import Service
 from twisted.internet.task import Clock
 
+from rendezvous.composed import Composed
 from rendezvous.notify import Notifier
 from rendezvous.running import Running
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """Handlers of signals are as before at the end."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR2)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(params=["file", "abstract"])
@@ -71,11 +81,12 @@ class _Reactor(Clock):
         self.callLater(0, call)  # type: ignore[arg-type]
 
 
+@pytest.mark.usefixtures("signals")
 def test_life_of_a_service(listener: tuple[socket.socket, str]) -> None:
     """Ready once the reactor runs, alive at half of the time, stopping, and nothing behind that."""
     sock, name = listener
     clock = _Reactor()
-    running = Running(Service(), Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "20000000"}), clock)
+    running = Running(Composed(), Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "20000000"}), clock)
     running.startService()
     assert told(sock) == []
     clock.advance(0)

@@ -88,6 +88,7 @@ class Exchanges:
         self._by_asker: dict[Address, list[Exchange]] = {}
         self._by_host: Counter[str] = Counter()
         self._by_target: Counter[str] = Counter()
+        self._closed = False
 
     def __len__(self) -> int:
         return len(self._by_connection)
@@ -100,6 +101,8 @@ class Exchanges:
         earlier = self._by_connection.get(request.connection)
         if earlier is not None:
             earlier.result.cancel()
+        if self._closed:
+            raise Refused("stopping")
         if len(self) >= self._limits.total:
             raise Refused("too_many_exchanges")
         if self._by_host[request.source.host] >= self._limits.per_address:
@@ -115,6 +118,10 @@ class Exchanges:
         self._by_host[request.source.host] += 1
         self._by_target[target.id] += 1
         return exchange
+
+    def close(self) -> None:
+        """Nothing new begins; what is pending may end."""
+        self._closed = True
 
     def repeated(self, request: Request[Any]) -> Exchange | None:
         """The exchange that `request` asks for once more over the same connection; None when it is new.

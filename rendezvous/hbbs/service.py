@@ -35,6 +35,7 @@ from rendezvous.hbbs.udp import DatagramSender, RendezvousDatagrams
 from rendezvous.hbbs.websocket import websocket_factory
 from rendezvous.identity import Identity
 from rendezvous.metrics import Drops
+from rendezvous.patience import Patience
 from rendezvous.peers.directory import Directory
 from rendezvous.peers.limits import RegistrationLimits
 from rendezvous.peers.store import IPeerStore, Stored
@@ -75,6 +76,9 @@ class HbbsService(MultiService):
         certificates: Certificates | None = None,
     ) -> None:
         super().__init__()
+        self.patience = Patience(reactor)
+        """How long a stop waits for pending requests."""
+        self._stop_timeout = settings.stop_timeout
         denied = ListFile(Path(settings.data, "denylist.txt"), reactor, lambda: self.cut_denied(), ids=True)
         self._denied = denied.entries
         self.directory = Directory(
@@ -226,7 +230,16 @@ class HbbsService(MultiService):
         super().startService()
 
     def stopService(self) -> "Deferred[None]":
-        """Stops accepting; fires when everything acknowledged is on disk, which it is anyway, and closed."""
+        """Fires when no request is pending, or after the stop timeout, and everything is on disk and closed.
+
+        Requests come no more. Connections do until then: they bring the answers to those that are pending.
+        """
+        exchanges = self.spoken.exchanges
+        exchanges.close()
+        drained = self.patience.until(lambda: not len(exchanges), self._stop_timeout)
+        return drained.addCallback(lambda _: self._stop())
+
+    def _stop(self) -> "Deferred[None]":
         self.relays.stop()
         stopped = maybeDeferred(super().stopService)
         return stopped.addCallback(lambda _: self.directory.stop())
