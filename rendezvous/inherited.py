@@ -5,7 +5,7 @@ A socket is known by what it is bound to, so that any name, order and number wil
 
 import os
 import socket
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from typing import Any
@@ -14,7 +14,8 @@ from twisted.internet.endpoints import AdoptedStreamServerEndpoint, serverFromSt
 
 from rendezvous.config_values import ConfigError
 
-_FIRST = 3
+FIRST = 3
+"""The descriptor after those that every process has."""
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 HANDED_OVER = "RENDEZVOUS_HANDED_OVER"
 """``PID:COUNT``: the process that hands its sockets over, which can't tell LISTEN_PID beforehand, and how many."""
@@ -28,15 +29,13 @@ class InheritedSockets:
     def __init__(self) -> None:
         self._left: dict[_Bound, socket.socket] = {}
 
-    def receive(self, environ: MutableMapping[str, str], reactor: Any) -> None:
-        """Takes over what the process was started with; its children are told nothing of it.
+    def receive(self, environ: Mapping[str, str], reactor: Any) -> None:
+        """Takes over what the process was started with; its children don't.
 
         Raises ConfigError for what can't be listened on.
         """
-        parent, _, handed_over = environ.pop(HANDED_OVER, "").partition(":")
-        descriptors = list(_systemds(reactor))
-        if parent == str(os.getppid()) and handed_over.isdecimal():
-            descriptors = list(range(_FIRST, _FIRST + int(handed_over)))
+        count = handed_over(environ)
+        descriptors = list(_systemds(reactor)) if count is None else range(FIRST, FIRST + count)
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)
             self._add(descriptor)
@@ -79,6 +78,12 @@ def _systemds(reactor: Any) -> Iterator[int]:
             endpoint = serverFromString(reactor, f"systemd:domain=INET:index={index}")
             assert isinstance(endpoint, AdoptedStreamServerEndpoint)
             yield endpoint.fileno
+
+
+def handed_over(environ: Mapping[str, str]) -> int | None:
+    """How many sockets the process was handed over by the one that has started it; None when it was by another."""
+    parent, _, count = environ.get(HANDED_OVER, "").partition(":")
+    return int(count) if parent == str(os.getppid()) and count.isdecimal() else None
 
 
 inherited = InheritedSockets()

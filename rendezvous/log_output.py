@@ -3,6 +3,7 @@
 Only ``twistd rendezvous`` comes here. Whoever runs the service otherwise has a log of their own.
 """
 
+import fcntl
 import json
 import os
 import signal
@@ -64,6 +65,15 @@ class Output:
             self._write(event)
 
 
+class SharedLogFile(LogFile):
+    """A log file that another process, which has taken over from this one, may write to as well."""
+
+    def _openFile(self) -> None:
+        super()._openFile()
+        descriptor = self._file.fileno()
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+
+
 def open_output(twistd: Mapping[str, Any], format: str) -> Output | None:
     """What the options of `twistd` ask for; None where these leave it to something else than a file.
 
@@ -74,7 +84,7 @@ def open_output(twistd: Mapping[str, Any], format: str) -> Output | None:
         return None
     if name == "-" or (twistd["nodaemon"] and not name):
         return Output(sys.stdout, json=format == "json" or (format == "auto" and not sys.stdout.isatty()))
-    return Output(LogFile.fromFullPath(name or _DEFAULT_FILE), json=format != "text")
+    return Output(SharedLogFile.fromFullPath(name or _DEFAULT_FILE), json=format != "text")
 
 
 def twistd_options(options: Any) -> Mapping[str, Any] | None:

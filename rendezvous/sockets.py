@@ -177,8 +177,19 @@ class PortService(Service):
         for port in self.ports:
             port.startListening()
 
-    def stopService(self) -> None:
-        """Ends listening."""
-        super().stopService()
+    def pause(self) -> None:
+        """Takes nothing for now; what comes waits in the sockets."""
         for port in self.ports:
+            port.pauseListening()
+
+    def resume(self) -> None:
+        """Goes on."""
+        for port in self.ports:
+            port.startListening()
+
+    def stopService(self) -> None:
+        """Ends listening, for good."""
+        super().stopService()
+        ports, self.ports = self.ports, ()
+        for port in ports:
             port.stopListening()

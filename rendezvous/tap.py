@@ -14,6 +14,7 @@ from rendezvous.composed import Composed
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
+from rendezvous.handover import Predecessor
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
@@ -22,6 +23,7 @@ from rendezvous.log_output import Logged, open_output, twistd_options
 from rendezvous.logs import gate
 from rendezvous.metrics import DropReport, Drops, LoopLag
 from rendezvous.notify import Notifier
+from rendezvous.patience import Patience
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.running import Running
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
@@ -55,7 +57,7 @@ class _ServerOptions(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            raise SystemExit(f"{error}; --help lists what there is.") from None
+            raise _ended(f"{error}; --help lists what there is.") from None
 
     def postOptions(self) -> None:
         """Validates."""
@@ -74,7 +76,7 @@ class _ServerOptions(usage.Options):
         try:
             self.settings = load(self.server, given)
         except ConfigError as error:
-            raise SystemExit(str(error)) from None
+            raise _ended(str(error)) from None
 
 
 class _Repeatable(_ServerOptions):
@@ -133,12 +135,21 @@ def makeService(options: _ServerOptions) -> IService:
     try:
         inherited.receive(os.environ, reactor)
         service = compose(settings, reactor, raise_descriptor_limit())
-        running = Running(service, Notifier(os.environ), reactor)
+        predecessor = Predecessor.of(os.environ)
+        running = Running(service, Notifier(os.environ), reactor, settings.restart_timeout, predecessor)
         return Logged(running, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
     except (ConfigError, StoreError) as error:
-        raise SystemExit(str(error)) from None
+        raise _ended(str(error)) from None
     except MemoryError:
-        raise SystemExit("There is not enough memory to start; give it more.") from None
+        raise _ended("There is not enough memory to start; give it more.") from None
+
+
+def _ended(why: str) -> SystemExit:
+    """The end of the process with one sentence, which one that waits for it to take over is told as well."""
+    predecessor = Predecessor.of(os.environ)
+    if predecessor is not None:
+        predecessor.refuse(why)
+    return SystemExit(why)
 
 
 def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
@@ -155,7 +166,7 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
         settings = replace(settings, local_ip=own_address_in(settings.mask))
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
-    services = Composed()
+    services = Composed(settings.database, Patience(reactor))
     certificates = _certificates(settings, reactor)
     if certificates is not None:
         services.addService(certificates)

@@ -13,6 +13,7 @@ from twisted.internet.task import Clock
 
 from rendezvous.composed import Composed
 from rendezvous.notify import Notifier
+from rendezvous.patience import Patience
 from rendezvous.running import Running
 
 
@@ -86,7 +87,8 @@ def test_life_of_a_service(listener: tuple[socket.socket, str]) -> None:
     """Ready once the reactor runs, alive at half of the time, stopping, and nothing behind that."""
     sock, name = listener
     clock = _Reactor()
-    running = Running(Composed(), Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "20000000"}), clock)
+    notifier = Notifier({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "20000000"})
+    running = Running(Composed(Path("none"), Patience(clock)), notifier, clock, 0)
     running.startService()
     assert told(sock) == []
     clock.advance(0)

@@ -33,6 +33,12 @@ class ClientSettings:
         """The update for a client whose serial is `serial`; none when it has this one."""
         return (self._update,) if self.serial > serial else ()
 
+    def restore(self, serial: int, rendezvous_servers: Sequence[str]) -> None:
+        """What was stored meanwhile, if it is newer."""
+        if serial > self.serial:
+            self.serial = serial
+            self._update = ConfigUpdate(serial=serial, rendezvous_servers=rendezvous_servers)
+
     def configure_update(self, request: Request[ConfigUpdate]) -> Answer:
         """An administrator's update: from loopback only, and only upwards. It outlasts a restart."""
         update = request.message

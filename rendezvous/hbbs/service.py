@@ -45,6 +45,9 @@ from rendezvous.stream_port import StreamPort
 from rendezvous.text_console import Console
 from rendezvous.tls import Certificates
 
+_LONGEST_WRITE = 30.0
+"""Seconds that the store has for what it was asked for."""
+
 
 class Spoken(NamedTuple):
     """What is done with what clients and administrators say."""
@@ -54,6 +57,7 @@ class Spoken(NamedTuple):
     relaying: Relaying
     exchanges: Exchanges
     heartbeats: Heartbeats
+    client_settings: ClientSettings
     dispatcher: Dispatcher
     console: Console
 
@@ -93,7 +97,7 @@ class HbbsService(MultiService):
         self.relays = RelayServers(settings.told_relays, geography, dict(settings.relay_places), reactor)
         self.max_peers = settings.max_peers
         self.spoken = spoken = self._spoken(settings, identity, store, stored, denied.entries, drops, reactor)
-        shared = Conversations(
+        self._conversations = shared = Conversations(
             spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
         )
         self.admission = Admission(settings.max_connections, settings.max_connections_per_address)
@@ -203,7 +207,16 @@ class HbbsService(MultiService):
         )
         commands = HbbsCommands(self.relays, routes, limits, changes, punch_requests, reactor.seconds)
         heartbeats = Heartbeats(self.directory, client_settings, denied, reactor, settings.max_lookups)
-        return Spoken(registration, punching, relaying, exchanges, heartbeats, dispatcher, commands.console())
+        return Spoken(
+            registration,
+            punching,
+            relaying,
+            exchanges,
+            heartbeats,
+            client_settings,
+            dispatcher,
+            commands.console(),
+        )
 
     def _listen_udp(
         self, settings: Settings, spoken: Spoken, denied: AddressList, drops: Drops, reactor: Any
@@ -228,6 +241,25 @@ class HbbsService(MultiService):
         self.directory.start()
         self.relays.start()
         super().startService()
+
+    def freeze(self) -> "Deferred[None]":
+        """Ends all conversations, and with them registrations; fires when nothing will be written any more.
+
+        Nobody may listen meanwhile.
+        """
+        self._conversations.close()
+        asked = self.patience.until(lambda: not self.directory.waiting, _LONGEST_WRITE)
+        # The store does one thing after another, so that what was asked for before is done.
+        return asked.addCallback(lambda _: self.directory.restore(())).addErrback(lambda _: None)
+
+    def thaw(self) -> None:
+        """There may be conversations again."""
+        self._conversations.open()
+
+    def refresh(self, stored: Stored) -> None:
+        """Knows what is stored by now."""
+        self.directory.restock(stored.peers, stored.ids)
+        self.spoken.client_settings.restore(stored.serial, stored.rendezvous_servers)
 
     def stopService(self) -> "Deferred[None]":
         """Fires when no request is pending, or after the stop timeout, and everything is on disk and closed.
