@@ -2,10 +2,12 @@
 
 import gc
 import os
+import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Thread
+from types import FrameType
 from typing import Any, Literal
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -35,6 +37,15 @@ def prepare(reactor: Any) -> None:
     collect_seldom(reactor)
     reactor.installNameResolver(NameResolver(reactor))
     globalLogPublisher.addObserver(EndWithoutMemory())
+
+
+def on_signal(number: int, act: Callable[[], object], reactor: Any) -> None:
+    """Has `reactor` call `act` when the signal `number` comes."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(act)
+
+    signal.signal(number, handle)
 
 
 def use_monotonic_time(reactor: Any) -> None:
