@@ -34,6 +34,7 @@ from rendezvous.hbbs.tokens import JWTChecker
 from rendezvous.hbbs.udp import DatagramSender, RendezvousDatagrams
 from rendezvous.hbbs.websocket import websocket_factory
 from rendezvous.identity import Identity
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.patience import Patience
 from rendezvous.peers.directory import Directory
@@ -68,6 +69,8 @@ class HbbsService(MultiService):
     The sockets are bound at once, so that a port in use is told before anything starts: raises ConfigError.
     `reactor` provides what Twisted's own reactors do.
     """
+
+    log = logger("hbbs")
 
     def __init__(
         self,
@@ -269,6 +272,10 @@ class HbbsService(MultiService):
         """
         exchanges = self.spoken.exchanges
         exchanges.close()
+        if len(exchanges) and self._stop_timeout:
+            self.log.info(
+                "{count} requests may be answered for {seconds} s", count=len(exchanges), seconds=self._stop_timeout
+            )
         drained = self.patience.until(lambda: not len(exchanges), self._stop_timeout)
         return drained.addCallback(lambda _: self._stop())
 

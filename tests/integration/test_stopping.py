@@ -102,6 +102,7 @@ def test_pending_requests(start_server: StartServer) -> None:
         link.send(asker.punch_request(peer.id))
         asked = udp.receive().punch_hole
         process = terminate(server)
+        server.wait_line("1 requests may be answered for 60 s")
         with asker.dial() as late, pytest.raises(LinkClosedError):
             late.ask(asker.punch_request(peer.id))
         sent = pb.PunchHoleSent(socket_addr=asked.socket_addr, id=peer.id, nat_type=pb.ASYMMETRIC)
