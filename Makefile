@@ -4,12 +4,12 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
 
-.PHONY: reliability run test network lint format proto bench clean
+.PHONY: reliability run test network lint format proto bench picture clean
 
-## make run: serve on the standard ports, with keys and database in ./data
+## make run: serve on the standard ports, with keys and database in ./data and the status page on 21120
 run: $(VENV)/.run
 	mkdir -p data
-	exec $(BIN)/twistd -n --pidfile= rendezvous --data data $(ARGS)
+	exec $(BIN)/twistd -n --pidfile= rendezvous --data data --status 21120 $(ARGS)
 
 ## make test: all tests; ARGS are pytest's
 test: $(VENV)/.dev
@@ -43,6 +43,10 @@ proto: $(VENV)/.dev
 ## make bench: measure against the limit of this machine; ARGS are those of python -m bench
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
+
+## make picture: docs/status.png, made by Chromium
+picture: $(VENV)/.dev
+	$(BIN)/python -m tests.integration.screenshot
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -177,9 +177,13 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
         services.addService(servers["web"])
     if settings.metrics is not None:
         services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
+    operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
     if settings.control:
-        operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
         services.addService(ControlService(settings, operations, drops, reactor))
+    if settings.status is not None:
+        from rendezvous.admin.pages.service import PagesService  # takes libraries that only this needs
+
+        services.addService(PagesService(settings, settings.status, operations, drops, reactor))
     services.addService(DropReport(drops, reactor))
     services.addService(StartReport(settings, identity, stored))
     return services
