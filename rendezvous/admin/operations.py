@@ -44,6 +44,8 @@ from rendezvous.wire.address import Address, is_ipv6
 
 WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""
+MOST_COUNTED = 50_000
+"""Peers in memory that are counted when somebody asks; of more, those over UDP were counted some seconds ago."""
 log = logger("admin")
 
 
@@ -95,12 +97,19 @@ class Operations:
 
     def status(self) -> "Deferred[Status]":
         """The process at this moment."""
-        peers = list(self._hbbs.directory) if self._hbbs is not None else []
-        return in_thread(self._reactor, self._count, peers).addCallback(self._status)
+        peers: list[Any] = []
+        ways: Counter[str] = Counter()
+        directory = self._hbbs.directory if self._hbbs is not None else None
+        if directory is not None and len(directory) > MOST_COUNTED:
+            ways = directory.online_by_connection + Counter(udp=directory.online_by_datagrams)
+        elif directory is not None:
+            peers = list(directory)
+        return in_thread(self._reactor, self._count, peers, ways).addCallback(self._status)
 
-    def _count(self, peers: list[Any]) -> tuple[Counter[str], int]:
-        """In a thread: a million peers take a while."""
-        ways: Counter[str] = self._hbbs.directory.ways(peers) if self._hbbs is not None else Counter()
+    def _count(self, peers: list[Any], ways: Counter[str]) -> tuple[Counter[str], int]:
+        """In a thread: many peers take a while."""
+        if self._hbbs is not None:
+            ways = ways + self._hbbs.directory.ways(peers)
         return ways, len(os.listdir("/proc/self/fd"))
 
     def _status(self, counted: tuple[Counter[str], int]) -> Status:

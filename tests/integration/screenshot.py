@@ -28,7 +28,7 @@ SECONDS = 90
 def main() -> None:
     """Serves, lets peers come and go and relays a little, and writes docs/status.png."""
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(TemporaryDirectory()))
+        folder = Path(stack.enter_context(TemporaryDirectory(prefix="rendezvous-")))
         servers: list[ServerProcess] = []
 
         def start(*flags: str, port: int) -> ServerProcess:
@@ -44,7 +44,7 @@ def main() -> None:
         name = str(uuid4())
         for side in sides:
             side.send(pb.RendezvousMessage(request_relay=pb.RequestRelay(uuid=name, licence_key=view.key)))
-        driver = stack.enter_context(chromium(folder / "chromium", "--window-size=1100,1250"))
+        driver = stack.enter_context(chromium(folder / "chromium", "--window-size=1000,1400"))
         driver.get(url + "/")
         for second in range(SECONDS):
             way: Registration = chance.choice(WAYS)
@@ -56,6 +56,8 @@ def main() -> None:
         WebDriverWait(driver, 20).until(
             lambda _: "," in (driver.find_element(By.TAG_NAME, "polyline").get_attribute("points") or "")
         )
+        known = int(driver.find_element(By.CSS_SELECTOR, "[data-figure=known]").text)
+        assert known == len(range(0, SECONDS, 3)), f"{known} peers: somebody else has registered here"
         driver.save_screenshot(str(ROOT / "docs" / "status.png"))
 
 

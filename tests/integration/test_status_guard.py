@@ -233,6 +233,7 @@ def test_login(stranger: Browser) -> None:
     cookie = stranger.headers["Set-Cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=strict" in cookie
+    assert "secure" not in cookie
     assert stranger.ask("GET", "/settings")[0] == 200
     assert PASSWORD_HASH not in stranger.ask("GET", "/settings")[1]
     assert stranger.ask("POST", "/logout", {"token": token})[0] == 403
@@ -240,6 +241,13 @@ def test_login(stranger: Browser) -> None:
     assert stranger.ask("GET", "/settings")[0] == 303
     assert stranger.audited() == ["logged in", "logged out"]
     assert PASSWORD_HASH not in stranger.server.output
+
+
+def test_login_behind_tls(stranger: Browser) -> None:
+    """A proxy that speaks TLS says so, and the cookie never goes without."""
+    form = {"token": stranger.token("/login"), "password": PASSWORD}
+    assert stranger.ask("POST", "/login", form, X_Forwarded_Proto="https")[0] == 303
+    assert "secure" in stranger.headers["Set-Cookie"].lower()
 
 
 def test_wrong_passwords_are_limited(stranger: Browser) -> None:

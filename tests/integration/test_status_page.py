@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import pytest
 import zxingcpp
+from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -59,8 +60,9 @@ class Page:
         return self.browser.find_element(By.CSS_SELECTOR, selector).text
 
     def wait_text(self, selector: str, text: str) -> None:
-        """Waits until an element shows a text."""
-        WebDriverWait(self.browser, TIMEOUT).until(lambda _: text in self.text(selector))
+        """Waits until an element shows a text, also while the page is replaced by another."""
+        waiting = WebDriverWait(self.browser, TIMEOUT, 0.1, [StaleElementReferenceException])
+        waiting.until(lambda _: text in self.text(selector))
 
     def click(self, selector: str) -> None:
         """Clicks on an element."""

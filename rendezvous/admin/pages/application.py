@@ -33,6 +33,8 @@ from rendezvous.admin.values import NotPossible, NotThere
 from rendezvous.logs import logger
 
 PEERS_ON_A_PAGE = 50
+BY_ITSELF = ("/events", "/history")
+"""What an open page asks for without anybody doing something."""
 TOO_MANY_REQUESTS = 429
 """RFC 6585, section 4."""
 _STATIC = {"style.css": b"text/css", "overview.js": b"text/javascript"}
@@ -75,14 +77,15 @@ def application(
         def decorate(function: Render) -> Render:
             def render(request: Any, **parts: Any) -> Any:
                 if not open and not logins.may(cookie(request)):
-                    if method == "GET" and path not in ("/events", "/history"):
+                    if method == "GET" and path not in BY_ITSELF:
                         return elsewhere(request, b"/login")
                     raise Refused(UNAUTHORIZED, "This takes a login.")
                 if method == "POST" and not logins.is_token(field(request, "token").encode(), cookie(request)):
                     raise Refused(
                         FORBIDDEN, "This came from no page of this server, or from an old one: load it again."
                     )
-                logins.used(cookie(request))
+                if path not in BY_ITSELF:
+                    logins.used(cookie(request))
                 result = function(request, **parts)
                 return ensureDeferred(result) if inspect.iscoroutine(result) else result
 
@@ -202,7 +205,8 @@ def application(
             request.setResponseCode(FORBIDDEN)
             return page(request, "login", wrong="The password is wrong.")
         logins.log_out(cookie(request))
-        request.addCookie(cookie_name, made, path=b"/", httpOnly=True, sameSite=b"strict")
+        secure = request.getHeader("x-forwarded-proto") == "https"
+        request.addCookie(cookie_name, made, path=b"/", secure=secure, httpOnly=True, sameSite=b"strict")
         return changed(request, "logged in", b"/")
 
     @route("/logout", "POST")

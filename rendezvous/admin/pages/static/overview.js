@@ -26,18 +26,21 @@ function say(text) {
 }
 
 function draw(figure, points) {
-  const index = Number(figure.dataset.index), span = Number(figure.dataset.seconds);
-  const format = formats[figure.dataset.format], svg = figure.querySelector("svg");
+  const index = Number(figure.dataset.index), format = formats[figure.dataset.format];
+  const span = Math.min(Number(figure.dataset.seconds), Math.max(60, points.length ? points[0][0] : 0));
   const values = points.map(point => point[index]);
-  const most = Math.max(1, ...values), least = values.length ? Math.min(...values) : 0;
-  const place = point =>
-    `${(WIDTH * (1 - point[0] / span)).toFixed(1)},${(HEIGHT - 4 - (HEIGHT - 8) * point[index] / most).toFixed(1)}`;
-  svg.querySelector("polyline").setAttribute("points", points.map(place).join(" "));
-  const text = values.length
+  const most = Math.max(1, ...values), least = Math.min(...values);
+  const across = point => WIDTH * (1 - Math.min(1, point[0] / span));
+  const corners = points.map(point => `${across(point).toFixed(1)},${(HEIGHT * (1 - 0.95 * point[index] / most)).toFixed(1)}`);
+  const area = points.length ? [`${across(points[0])},${HEIGHT}`, ...corners, `${across(points.at(-1))},${HEIGHT}`] : [];
+  figure.querySelector("polyline").setAttribute("points", corners.join(" "));
+  figure.querySelector("polygon").setAttribute("points", area.join(" "));
+  const text = points.length
     ? `now ${format(values.at(-1))}, between ${format(least)} and ${format(Math.max(...values))}`
     : "no figures yet";
   figure.querySelector("output").textContent = text;
-  svg.setAttribute("aria-label", `${figure.dataset.title}: ${text}`);
+  figure.querySelector("svg").setAttribute("aria-label", `${figure.dataset.title}: ${text}`);
+  figure.querySelector(".from").textContent = `${formats.duration(span)} ago`;
 }
 
 async function drawAll() {
