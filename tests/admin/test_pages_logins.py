@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from argon2 import PasswordHasher
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import Clock
 
 from rendezvous.admin.pages import logins as module
 from rendezvous.admin.pages.logins import (
@@ -21,31 +19,9 @@ from rendezvous.admin.pages.logins import (
     Logins,
     TooOften,
 )
+from tests.admin.threads import Threads
 
 HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash("open sesame")
-
-
-class Threads(Clock):
-    """A reactor whose threads do their work at once, or when they are let."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.held: list[Callable[[], None]] | None = None
-
-    def getThreadPool(self) -> Threads:
-        return self
-
-    def callInThreadWithCallback(self, done: Any, work: Any, *arguments: Any) -> None:
-        def run() -> None:
-            done(True, work(*arguments))
-
-        if self.held is None:
-            run()
-        else:
-            self.held.append(run)
-
-    def callFromThread(self, function: Any, *arguments: Any) -> None:
-        function(*arguments)
 
 
 @pytest.fixture

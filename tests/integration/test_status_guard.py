@@ -15,7 +15,7 @@ import pytest
 
 from tests.integration.pages import PAGES, PASSWORD, PASSWORD_HASH, serve_page
 from tests.integration.server import ServerProcess, free_port, run_to_end
-from tests.integration.support import StartServer
+from tests.integration.support import StartServer, unique_source
 
 
 @dataclass
@@ -24,12 +24,13 @@ class Browser:
 
     server: ServerProcess
     port: int
+    source: str = field(default_factory=unique_source)
     cookie: str = ""
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def ask(self, method: str, path: str, form: Mapping[str, str] | None = None, **headers: str) -> tuple[int, str]:
         """The status and the body of an answer."""
-        with closing(HTTPConnection("127.0.0.1", self.port, timeout=20)) as connection:
+        with closing(HTTPConnection("127.0.0.1", self.port, 20, (self.source, 0))) as connection:
             response = self._asked(connection, method, path, form, headers)
             body = response.read().decode()
         self.headers = dict(response.headers)
@@ -64,9 +65,9 @@ class Browser:
         return self.ask("POST", "/login", {"token": self.token("/login"), "password": password})[0]
 
     def audited(self) -> list[str]:
-        """What was audited, in order."""
-        lines = (self.server.data / "audit.log").read_text("utf-8").splitlines()
-        return [json.loads(line)["what"] for line in lines]
+        """What was audited of this browser, in order."""
+        lines = map(json.loads, (self.server.data / "audit.log").read_text("utf-8").splitlines())
+        return [line["what"] for line in lines if line["address"] == self.source]
 
 
 @pytest.fixture(scope="module")
@@ -81,11 +82,16 @@ def browser(served: tuple[ServerProcess, str]) -> Browser:
     return Browser(served[0], int(served[1].rpartition(":")[2]))
 
 
+@pytest.fixture(scope="module")
+def closed(start_module_server: StartServer) -> tuple[ServerProcess, str]:
+    """A server with a page that asks for a password."""
+    return serve_page(start_module_server, env={"STATUS_PASSWORD": PASSWORD_HASH})
+
+
 @pytest.fixture
-def stranger(start_server: StartServer) -> Browser:
-    """The same, where there is a password."""
-    server, url = serve_page(start_server, env={"STATUS_PASSWORD": PASSWORD_HASH})
-    return Browser(server, int(url.rpartition(":")[2]))
+def stranger(closed: tuple[ServerProcess, str]) -> Browser:
+    """A browser that has not been there, at an address of its own."""
+    return Browser(closed[0], int(closed[1].rpartition(":")[2]))
 
 
 @pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/history", "/nothing", "/static/nothing"])
@@ -145,7 +151,7 @@ def test_changes_are_audited(browser: Browser) -> None:
     form = {"token": browser.token("/lists"), "list": "denylist", "entry": "192.0.2.8", "do": "add"}
     assert browser.ask("POST", "/lists", form)[0] == 303
     assert browser.ask("POST", "/lists", form | {"do": "remove"})[0] == 303
-    browser.server.wait_line("somebody at 127.0.0.1: removed 192.0.2.8 from denylist")
+    browser.server.wait_line(f"somebody at {browser.source}: removed 192.0.2.8 from denylist")
     assert browser.audited()[-2:] == ["added 192.0.2.8 to denylist", "removed 192.0.2.8 from denylist"]
     assert (browser.server.data / "audit.log").stat().st_mode & 0o777 == 0o600
 
