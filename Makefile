@@ -4,12 +4,12 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
 
-.PHONY: reliability run test network lint format proto bench load clean
+.PHONY: reliability run test network lint format proto bench load picture clean
 
-## make run: serve on the standard ports, with keys and database in ./data
+## make run: serve on the standard ports, with keys and database in ./data and the status page on 21120
 run: $(VENV)/.run
 	mkdir -p data
-	exec $(BIN)/twistd -n --pidfile= rendezvous --data data --log-format text $(ARGS)
+	exec $(BIN)/twistd -n --pidfile= rendezvous --data data --log-format text --status 21120 $(ARGS)
 
 ## make test: all tests; ARGS are pytest's
 test: $(VENV)/.dev
@@ -48,6 +48,10 @@ bench: $(VENV)/.dev
 load: $(VENV)/.dev
 	RENDEZVOUS_LOAD_SECONDS=$${RENDEZVOUS_LOAD_SECONDS:-600} $(BIN)/python -m tests.load.measure \
 		--plot docs/load.svg $(ARGS)
+
+## make picture: docs/status.png, made by Chromium
+picture: $(VENV)/.dev
+	$(BIN)/python -m tests.integration.screenshot
 
 clean:
 	rm -rf $(VENV) build *.egg-info

@@ -12,6 +12,7 @@ from typing import Any
 from rendezvous.config_files import by_name, read_dotenv, read_ini
 from rendezvous.config_values import ConfigError
 from rendezvous.settings import HBBS_DEFAULT_KEY, SETTINGS, Server, Setting, Settings
+from rendezvous.wire.address import is_loopback
 
 
 def load(
@@ -91,8 +92,9 @@ def _parse(setting: Setting, text: str, place: str, server: Server) -> Any:
             raise ValueError("text without a NUL")
         return setting.parse(text)
     except ValueError as error:
+        shown = "what was given" if setting.secret else repr(text)
         raise ConfigError(
-            f"{setting.flag_name(server)}: {text!r} from {place} is not allowed; it takes {error}."
+            f"{setting.flag_name(server)}: {shown} from {place} is not allowed; it takes {error}."
         ) from None
 
 
@@ -108,6 +110,10 @@ def _check_together(settings: Settings) -> None:
                     f"it takes a port whose number and number plus 2 are not among {ports}."
                 )
     _check_tls(settings)
+    if settings.status is not None and not settings.status_password and not is_loopback(settings.status.host):
+        raise ConfigError(
+            f"status: {settings.status.host} is no loopback address, so it takes a status-password as well."
+        )
     if settings.must_login and not settings.token_secret:
         raise ConfigError("must-login: 'yes' takes a token-secret as well: the file with the tokens' secret.")
 

@@ -192,6 +192,16 @@ def own_listener(value: str) -> "HostPort | None":
     return HostPort(address, number)
 
 
+def password_hash(value: str) -> str:
+    """A hash as argon2 encodes it, whose check takes at most 1 GiB of memory and 100 rounds."""
+    match = re.fullmatch(
+        r"\$argon2(?:id|i|d)\$v=19\$m=(\d{1,7}),t=(\d{1,3}),p=\d{1,2}(?:\$[A-Za-z0-9+/]{10,100}){2}", value
+    )
+    if value and (match is None or int(match[1]) > 2**20 or int(match[2]) > 100):
+        raise ValueError("an argon2 hash, which begins with $argon2id$")
+    return value
+
+
 class Place(NamedTuple):
     """Where something stands, in degrees."""
 

@@ -22,6 +22,7 @@ from rendezvous.config_values import (
     one_of,
     origins,
     own_listener,
+    password_hash,
     relay_places,
     relays_for,
     software_url,
@@ -51,6 +52,8 @@ class Setting:
     flag: bool
     keeps_empty: bool
     repeatable: bool
+    secret: bool
+    """Whether the value is not told."""
 
     def flag_name(self, server: Server) -> str:
         """The long option of this setting in the sub-command of `server`."""
@@ -72,9 +75,10 @@ def _setting(
     flag: bool = True,
     keeps_empty: bool = False,
     repeatable: bool = False,
+    secret: bool = False,
 ) -> T:
     both = frozenset(servers.split()) | {"both"}
-    metadata = {"setting": (default, parse, help, both, short, flag, keeps_empty, repeatable)}
+    metadata = {"setting": (default, parse, help, both, short, flag, keeps_empty, repeatable, secret)}
     value: T = field(metadata=metadata)
     return value
 
@@ -141,7 +145,7 @@ class Settings:
     keep_alive: int = _setting(
         "60",
         integer(1, 3600, " seconds"),
-        "how long a TCP or WebSocket registration may be silent, in seconds",
+        "seconds that a TCP or WebSocket registration may be silent",
         servers="hbbs",
     )
     always_use_relay: bool = _setting("no", yes_no, "never punch", servers="hbbs", flag=False)
@@ -261,6 +265,13 @@ class Settings:
 
     metrics: HostPort | None = _setting(
         "", own_listener, "PORT or ADDRESS:PORT for Prometheus; loopback without an address"
+    )
+
+    status: HostPort | None = _setting(
+        "", own_listener, "PORT or ADDRESS:PORT for the status page; loopback without an address"
+    )
+    status_password: str = _setting(
+        "", password_hash, "argon2 hash of the password that the status page asks for", flag=False, secret=True
     )
 
     log_format: str = _setting(

@@ -13,7 +13,7 @@ from rendezvous.logs import logger
 from rendezvous.own_address import own_address
 from rendezvous.peers.store import Stored
 from rendezvous.settings import NO_EFFECT, Settings
-from rendezvous.wire.address import is_ipv6
+from rendezvous.wire.address import Address, is_ipv6
 
 
 class StartReport(Service):
@@ -93,6 +93,8 @@ class StartReport(Service):
             host = settings.metrics.host
             shown = f"[{host}]" if is_ipv6(host) else host
             yield f"Metrics on http://{shown}:{settings.metrics.port}/metrics"
+        if settings.status is not None:
+            yield f"Status page on http://{Address(*settings.status)}/"
         key = f"key fingerprint {identity.fingerprint}" if identity.public_key else "no key"
         yield f"Data folder {settings.data}, {key}"
         if settings.has_hbbs:

@@ -197,10 +197,14 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
         services.addService(servers["web"])
     if settings.metrics is not None:
         services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
+    operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
     if settings.control:
-        operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
         services.control = ControlService(settings, operations, drops, reactor)
         services.addService(services.control)
+    if settings.status is not None:
+        from rendezvous.admin.pages.service import PagesService  # takes libraries that only this needs
+
+        services.addService(PagesService(settings, settings.status, operations, drops, reactor))
     services.addService(DropReport(drops, reactor))
     settings = replace(settings, warnings=(*settings.warnings, *inherited.close_rest()))
     services.addService(StartReport(settings, identity, stored))

@@ -110,7 +110,7 @@ def test_only_the_wiring_knows_administration() -> None:
 
 def test_the_api_is_imported_when_it_is_asked() -> None:
     """A server that nobody asks does not carry the web framework in memory."""
-    assert not imports("rendezvous.tap", "klein", "werkzeug")
+    assert not imports("rendezvous.tap", "klein", "werkzeug", "jinja2", "argon2", "segno")
 
 
 def test_the_command_does_without_twisted() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rendezvous.config_values import own_listener
+from rendezvous.config_values import own_listener, password_hash
 
 
 @pytest.mark.parametrize(
@@ -41,3 +41,29 @@ def test_no_listeners_of_our_own(given: str) -> None:
     """Names, malformed addresses and the port of the API server are refused."""
     with pytest.raises(ValueError, match=r"not 21114, where clients look for an API server"):
         own_listener(given)
+
+
+HASH = "$argon2id$v=19$m=65536,t=3,p=4$c29tZXRoaW5nIHJhbmRvbQ$yGgFgOxKNhpkhHLvYhZ0rXwVYzXUqIDpCWKp2nJTQLI"
+
+
+@pytest.mark.parametrize("given", ["", HASH, HASH.replace("argon2id", "argon2i"), HASH.replace("65536", "1048576")])
+def test_password_hashes(given: str) -> None:
+    """What argon2 makes, or none."""
+    assert password_hash(given) == given
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "open sesame",
+        HASH.replace("argon2id", "2b"),
+        HASH.replace("65536", "1048577"),
+        HASH.replace("t=3", "t=101"),
+        HASH.rpartition("$")[0],
+        HASH + "\n",
+    ],
+)
+def test_no_password_hashes(given: str) -> None:
+    """A password, another kind of hash, and what takes too long or too much memory are refused."""
+    with pytest.raises(ValueError, match="argon2 hash"):
+        password_hash(given)

@@ -398,7 +398,9 @@ def test_drop_reasons() -> None:
 def test_drop_places() -> None:
     """Every place that drops are counted at is explained."""
     documented = {row[0].strip("`") for row in table_below("### Drop places")}
-    assert documented == {transport.value for transport in Transport} | {"relay", "registration", "web", "control"}
+    assert documented == {transport.value for transport in Transport} | {
+        *("relay", "registration", "web", "control", "status")
+    }
 
 
 def test_api() -> None:

@@ -33,7 +33,7 @@ MODULES = [
     path.relative_to(ROOT).as_posix()
     for folder in ("rendezvous", "twisted")
     for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in (".py", ".pyi", ".sql") or path.name == "py.typed"
+    if path.suffix in (".py", ".pyi", ".sql", ".html", ".css", ".js") or path.name == "py.typed"
 ]
 SHARED = [
     *("tac/rendezvous.tac", "tac/hbbs.tac", "tac/hbbr.tac", "proto/rendezvous.proto"),
@@ -87,7 +87,7 @@ def build_sdist(source: Path, folder: Path) -> Path:
 
 def test_modules_and_data_are_looked_for() -> None:
     """What must be packaged includes the kinds of files that are easily forgotten."""
-    assert {Path(name).suffix for name in MODULES} == {".py", ".pyi", ".sql", ".typed"}
+    assert {Path(name).suffix for name in MODULES} == {".py", ".pyi", ".sql", ".typed", ".html", ".css", ".js"}
     assert "twisted/plugins/rendezvous_plugin.py" in MODULES
 
 

@@ -6,6 +6,7 @@ Whoever shows or asks for them (the control socket, a web page) adds nothing but
 import os
 import resource
 from collections import Counter
+from itertools import islice
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -23,6 +24,7 @@ from rendezvous.admin.values import (
     IdServerStatus,
     NotPossible,
     NotThere,
+    RecentPunch,
     RelayHealth,
     SettingValue,
     Status,
@@ -38,10 +40,12 @@ from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.own_address import own_address
 from rendezvous.settings import Setting, Settings, settings_of
-from rendezvous.wire.address import is_ipv6
+from rendezvous.wire.address import Address, is_ipv6
 
 WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""
+MOST_COUNTED = 50_000
+"""Peers in memory that are counted when somebody asks; of more, those over UDP were counted some seconds ago."""
 log = logger("admin")
 
 
@@ -93,12 +97,19 @@ class Operations:
 
     def status(self) -> "Deferred[Status]":
         """The process at this moment."""
-        peers = list(self._hbbs.directory) if self._hbbs is not None else []
-        return in_thread(self._reactor, self._count, peers).addCallback(self._status)
+        peers: list[Any] = []
+        ways: Counter[str] = Counter()
+        directory = self._hbbs.directory if self._hbbs is not None else None
+        if directory is not None and len(directory) > MOST_COUNTED:
+            ways = directory.online_by_connection + Counter(udp=directory.online_by_datagrams)
+        elif directory is not None:
+            peers = list(directory)
+        return in_thread(self._reactor, self._count, peers, ways).addCallback(self._status)
 
-    def _count(self, peers: list[Any]) -> tuple[Counter[str], int]:
-        """In a thread: a million peers take a while."""
-        ways: Counter[str] = self._hbbs.directory.ways(peers) if self._hbbs is not None else Counter()
+    def _count(self, peers: list[Any], ways: Counter[str]) -> tuple[Counter[str], int]:
+        """In a thread: many peers take a while."""
+        if self._hbbs is not None:
+            ways = ways + self._hbbs.directory.ways(peers)
         return ways, len(os.listdir("/proc/self/fd"))
 
     def _status(self, counted: tuple[Counter[str], int]) -> Status:
@@ -129,18 +140,28 @@ class Operations:
             online={way: ways[way] for way in WAYS},
             connections=hbbs.admission.connections,
             pending=len(hbbs.exchanges),
-            relays=tuple(RelayHealth(name, name in healthy) for name in hbbs.relays.configured),
+            relays=tuple(
+                RelayHealth(name, name in healthy, hbbs.relays.place_of(name)) for name in hbbs.relays.configured
+            ),
         )
+
+    def punches(self, limit: int = 100) -> tuple[RecentPunch, ...]:
+        """The punch and relay requests that ended last, newest first. Raises NotPossible."""
+        if self._hbbs is None:
+            raise NotPossible("This process is no ID server.")
+        newest = islice(reversed(self._hbbs.exchanges.recent), limit)
+        return tuple(RecentPunch(p.time, str(p.asker), p.id, p.outcome, p.seconds) for p in newest)
 
     def settings(self) -> tuple[SettingValue, ...]:
         """Every setting of this server, as it is in force."""
         return tuple(map(self._told, settings_of(self._settings.server)))
 
     def _told(self, setting: Setting) -> SettingValue:
-        hidden = setting.name == "key" and self._settings.key not in ("", "-", "_")
+        value = getattr(self._settings, setting.name)
+        hidden = bool(value) and (setting.secret or (setting.name == "key" and value not in ("-", "_")))
         return SettingValue(
             name=setting.flag_name(self._settings.server),
-            value="" if hidden else in_words(getattr(self._settings, setting.name)),
+            value="" if hidden else in_words(value),
             source=self._settings.sources.get(setting.name, "default"),
             hidden=hidden,
             help=setting.help,
@@ -207,6 +228,8 @@ def in_words(value: Any) -> str:
         return f"{value:.12g}"
     if isinstance(value, HostPort):
         return f"[{value.host}]:{value.port}" if is_ipv6(value.host) else f"{value.host}:{value.port}"
+    if isinstance(value, HostPort):
+        return str(Address(*value))
     if isinstance(value, tuple):
         return ",".join(_item(item) for item in value)
     return str(value)

@@ -57,6 +57,19 @@ class RelayHealth:
 
     name: str
     healthy: bool
+    place: tuple[float, float] | None
+    """Latitude and longitude in degrees."""
+
+
+@dataclass(frozen=True)
+class RecentPunch:
+    """A punch or relay request that has ended; `time` is seconds since the epoch, `seconds` what it took."""
+
+    time: float
+    asker: str
+    id: str
+    outcome: str
+    seconds: float
 
 
 @dataclass(frozen=True)

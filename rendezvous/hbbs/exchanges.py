@@ -9,12 +9,15 @@ Nothing is ever sent to the address that an answer names: it goes to the connect
 """
 
 import os
+import time
+from collections import deque
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from rendezvous.admission import Refused, count_off, count_one
+from rendezvous.hbbs.history import RECENT, Attempt
 from rendezvous.hbbs.request import Replies, Request
 from rendezvous.logs import logger
 from rendezvous.metrics import Outcomes
@@ -88,6 +91,8 @@ class Exchanges:
         self._by_host: dict[str, int] = {}
         self._by_target: dict[str, int] = {}
         self._closed = False
+        self.recent: deque[Attempt] = deque(maxlen=RECENT)
+        """How the latest requests ended, oldest first."""
 
     def __len__(self) -> int:
         return len(self._by_connection)
@@ -206,7 +211,13 @@ class Exchanges:
         exchange.outcomes.ended("abandoned")
         self._tell(exchange, "abandoned")
 
+    def note(self, request: Request[Any], id: str, outcome: str) -> None:
+        """A request for `id` has ended; who asks for the recent ones is told."""
+        seconds = self._clock.seconds() - request.arrival
+        self.recent.append(Attempt(time.time(), request.source, id, outcome, seconds))
+
     def _tell(self, exchange: Exchange, outcome: str) -> None:
+        self.note(exchange.asker, exchange.target.id, outcome)
         self.log.debug(
             "{address} asked for {id}: {outcome}",
             address=exchange.asker.source,

@@ -4,12 +4,15 @@ from collections import deque
 from typing import NamedTuple
 
 from rendezvous.peers.limits import Recent
+from rendezvous.wire.address import Address
 
 CHANGES_WINDOW = 360.0
 """Seconds for which the addresses of an id are counted together."""
 REPEAT = 60.0
 """Seconds within which the same punch request counts once."""
 _PUNCH_REQUESTS = 10000
+RECENT = 1000
+"""Ended punch and relay requests that are remembered."""
 
 
 class Addresses:
@@ -65,3 +68,13 @@ class PunchRequests:
     def clear(self) -> None:
         """Forgets all of them."""
         self.requests.clear()
+
+
+class Attempt(NamedTuple):
+    """A punch or relay request that has ended: when (seconds since the epoch), how, and after how many seconds."""
+
+    time: float
+    asker: Address
+    id: str
+    outcome: str
+    seconds: float

@@ -133,6 +133,7 @@ class Punching:
         """What is answered without asking B."""
         self.outcomes.ended(outcome)
         id = request.message.id[:_MOST_OF_AN_ID]
+        self._exchanges.note(request, id, outcome)
         self.log.debug("{address} asked for {id!r}: {outcome}", address=request.source, id=id, outcome=outcome)
         return (response,)
 

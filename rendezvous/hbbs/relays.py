@@ -78,12 +78,13 @@ class RelayServers:
 
     def _nearest(self, healthy: Sequence[str], hosts: Sequence[str]) -> str | None:
         ends = [place for host in hosts if (place := self._geography.place_of(host)) is not None]
-        placed = [(name, place) for name in healthy if (place := self._place_of(name)) is not None]
+        placed = [(name, place) for name in healthy if (place := self.place_of(name)) is not None]
         if not ends or not placed:
             return None
         return min(placed, key=lambda relay: sum(distance(relay[1], end) for end in ends))[0]
 
-    def _place_of(self, name: str) -> Place | None:
+    def place_of(self, name: str) -> Place | None:
+        """Where a relay stands, if that is known."""
         return self._configured_places.get(name) or self._found_places.get(name)
 
     def reload_places(self) -> None:

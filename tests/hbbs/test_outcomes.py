@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rendezvous.hbbs.history import RECENT
 from rendezvous.metrics import Outcomes
 from rendezvous.wire import rendezvous_pb2 as pb
 from rendezvous.wire.address import Address
@@ -126,3 +127,18 @@ def test_answered_at_once(make_server: MakeServer) -> None:
     server.tcp(A).ask(pb.RequestRelay(id=B_ID, uuid="u"))
     assert punches(server) == {"wrong_key": 1, "unknown": 1, "offline": 1}
     assert relay_requests(server) == {"offline": 1}
+
+
+def test_recent_requests(server: Server, asker: StreamClient) -> None:
+    """The latest are remembered with who asked for whom, how it ended and after how long; no more than a bound."""
+    push = hole(asker, server.registered())
+    server.advance(0.2)
+    answer(server, sent(push))
+    recent = server.service.exchanges.recent
+    (attempt,) = recent
+    assert (attempt.asker, attempt.id, attempt.outcome) == (A, B_ID, "punched")
+    assert attempt.seconds == pytest.approx(0.2)
+    for number in range(RECENT):
+        asker.send(pb.PunchHoleRequest(id=f"{number}" * 200))
+    assert len(recent) == RECENT
+    assert len(recent[-1].id) <= 100

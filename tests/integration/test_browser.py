@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -13,24 +11,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
 from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.controlling import Controlling
+from tests.integration.chromium import TIMEOUT, chromium, needs_chromium
 from tests.integration.support import NewControlled, StartServer
 from tests.integration.web import WebServer, start_web
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
-TIMEOUT = 60.0
 NAT_TEST = pb.RendezvousMessage(test_nat_request=pb.TestNatRequest(serial=3))
 
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="there is no Chromium with its chromedriver"
-)
+pytestmark = needs_chromium
 
 PAGE = b"""<!doctype html>
 <meta charset="utf-8">
@@ -94,25 +87,9 @@ def fingerprint(web: WebServer) -> str:
 def browser(web: WebServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """A Chromium that takes this server's certificate and no other that it does not trust."""
     folder = tmp_path_factory.mktemp("chromium")
-    options = ChromeOptions()
-    options.binary_location = CHROMIUM or ""
-    for argument in (
-        "--headless=new",
-        "--disable-gpu",
-        "--disable-dev-shm-usage",
-        "--no-first-run",
-        "--disable-background-networking",
-        "--disable-component-update",
-        f"--user-data-dir={folder}",
-        f"--ignore-certificate-errors-spki-list={fingerprint(web)}",
-        *(["--no-sandbox"] if os.geteuid() == 0 else []),
-    ):
-        options.add_argument(argument)
-    driver = Chrome(options, Service(DRIVER or "", env=os.environ | {"HOME": str(folder)}))
-    try:
+    trusted = f"--ignore-certificate-errors-spki-list={fingerprint(web)}"
+    with chromium(folder, trusted) as driver:
         yield driver
-    finally:
-        driver.quit()
 
 
 def shown(browser: Chrome, page: str, url: str, message: pb.RendezvousMessage) -> str:

@@ -1,0 +1,1 @@
+"""The status page: an ordinary web application on top of the operations of an administrator."""

@@ -1,0 +1,266 @@
+"""The pages: each shows what an operation tells, or has one done."""
+
+import inspect
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import segno
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from klein import Klein
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.python.failure import Failure
+from twisted.web.http import (
+    BAD_REQUEST,
+    FORBIDDEN,
+    INTERNAL_SERVER_ERROR,
+    NOT_FOUND,
+    SEE_OTHER,
+    SERVICE_UNAVAILABLE,
+    UNAUTHORIZED,
+)
+from werkzeug.exceptions import HTTPException
+
+from rendezvous.admin.operations import Operations
+from rendezvous.admin.pages.audit import Audit
+from rendezvous.admin.pages.figures import Sampler, figures
+from rendezvous.admin.pages.formats import FORMATS
+from rendezvous.admin.pages.logins import LONGEST_PASSWORD, Logins, TooOften
+from rendezvous.admin.pages.streams import Streams
+from rendezvous.admin.values import NotPossible, NotThere
+from rendezvous.logs import logger
+
+PEERS_ON_A_PAGE = 50
+BY_ITSELF = ("/events", "/history")
+"""What an open page asks for without anybody doing something."""
+TOO_MANY_REQUESTS = 429
+"""RFC 6585, section 4."""
+_STATIC = {"style.css": b"text/css", "overview.js": b"text/javascript"}
+log = logger("admin")
+Render = Callable[..., Any]
+
+
+class Refused(Exception):
+    """A request that is not served: the HTTP status, and one sentence."""
+
+    def __init__(self, code: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def application(
+    operations: Operations, logins: Logins, sampler: Sampler, streams: Streams, audit: Audit, cookie_name: bytes
+) -> Klein:
+    """The application; `cookie_name` is that of its logins."""
+    app: Klein = Klein()
+    templates = Environment(
+        loader=PackageLoader("rendezvous.admin.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+    )
+    templates.filters |= FORMATS
+    static = {name: Path(__file__).with_name("static").joinpath(name).read_bytes() for name in _STATIC}
+
+    def cookie(request: Any) -> bytes:
+        return request.getCookie(cookie_name) or b""
+
+    def page(request: Any, name: str, **values: Any) -> bytes:
+        """A page from its template."""
+        request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
+        may = logins.may(cookie(request))
+        shared = {"page": name, "token": logins.token(cookie(request)), "menu": may, "login": logins.needed}
+        return templates.get_template(f"{name}.html").render(shared | values).encode()
+
+    def route(path: str, method: str = "GET", *, open: bool = False) -> Callable[[Render], Render]:
+        """Calls the function below for requests of those who may: everybody if it is `open`."""
+
+        def decorate(function: Render) -> Render:
+            def render(request: Any, **parts: Any) -> Any:
+                if not open and not logins.may(cookie(request)):
+                    if method == "GET" and path not in BY_ITSELF:
+                        return elsewhere(request, b"/login")
+                    raise Refused(UNAUTHORIZED, "This takes a login.")
+                if method == "POST" and not logins.is_token(field(request, "token").encode(), cookie(request)):
+                    raise Refused(
+                        FORBIDDEN, "This came from no page of this server, or from an old one: load it again."
+                    )
+                if path not in BY_ITSELF:
+                    logins.used(cookie(request))
+                result = function(request, **parts)
+                return ensureDeferred(result) if inspect.iscoroutine(result) else result
+
+            app.route(path, methods=[method], endpoint=f"{method} {path}")(render)
+            return function
+
+        return decorate
+
+    def changed(request: Any, what: str, path: bytes) -> bytes:
+        """A change is done: it is noted, and the browser goes on to where it is seen."""
+        audit.note("administrator" if logins.needed else "somebody", host_of(request), what)
+        return elsewhere(request, path)
+
+    # To see ------------------------------------------------------------------------------------------
+
+    @route("/")
+    async def overview(request: Any) -> bytes:
+        status = await operations.status()
+        return page(request, "overview", status=status, figures=figures(status))
+
+    @route("/events")
+    def events(request: Any) -> Any:
+        if not streams.open(request, lambda: logins.may(cookie(request))):
+            raise Refused(SERVICE_UNAVAILABLE, "Too many pages are open.")
+        return Deferred()  # which the stream ends
+
+    @route("/history")
+    def history(request: Any) -> bytes:
+        request.setHeader(b"Content-Type", b"application/json")
+        return json.dumps(sampler.history.told(sampler.now())).encode()
+
+    @route("/client")
+    def client(request: Any) -> bytes:
+        strings = operations.client(field(request, "host"))
+        return page(request, "client", client=strings, qr=qr_code(strings.qr))
+
+    @route("/peers")
+    async def peers(request: Any) -> bytes:
+        asked = {name: field(request, name) for name in ("search", "sort", "descending", "all", "offset")}
+        offset = int(asked["offset"]) if asked["offset"].isdecimal() and len(asked["offset"]) < 12 else 0
+        everybody = asked["all"] == "1"
+        found = await operations.peers.page(
+            search=asked["search"],
+            sort=(asked["sort"] or "id") if everybody else "id",
+            descending=asked["descending"] == "1",
+            online=not everybody,
+            limit=PEERS_ON_A_PAGE,
+            offset=offset,
+        )
+        asked["sort"] = asked["sort"] or "id"
+        return page(request, "peers", found=found, asked=asked, offset=offset, size=PEERS_ON_A_PAGE)
+
+    @route("/sessions")
+    def sessions(request: Any) -> bytes:
+        return page(request, "sessions", found=operations.relay.sessions(200))
+
+    @route("/requests")
+    def punches(request: Any) -> bytes:
+        return page(request, "requests", punches=operations.punches(200))
+
+    @route("/relays")
+    async def relays(request: Any) -> bytes:
+        status = await operations.status()
+        if status.id_server is None:
+            raise NotPossible("This process is no ID server.")
+        return page(request, "relays", relays=status.id_server.relays)
+
+    @route("/lists")
+    def lists(request: Any) -> bytes:
+        return page(request, "lists", lists=operations.lists())
+
+    @route("/settings")
+    def settings(request: Any) -> bytes:
+        return page(request, "settings", settings=operations.settings())
+
+    @route("/static/<name>", open=True)
+    def file(request: Any, name: str) -> bytes:
+        if name not in static:
+            raise Refused(NOT_FOUND, "There is nothing here.")
+        request.setHeader(b"Content-Type", _STATIC[name] + b"; charset=utf-8")
+        return static[name]
+
+    # To do -------------------------------------------------------------------------------------------
+
+    @route("/sessions", "POST")
+    def cut(request: Any) -> bytes:
+        number = field(request, "number")
+        if not (number.isascii() and number.isdecimal() and len(number) < 16):
+            raise NotPossible("number: it takes that of a session.")
+        session = operations.relay.cut(int(number))
+        return changed(request, f"cut session {number} of {session.first} and {session.second}", b"/sessions")
+
+    @route("/lists", "POST")
+    async def edit(request: Any) -> bytes:
+        name, entry = field(request, "list"), field(request, "entry").strip()
+        if field(request, "do") == "remove":
+            await operations.remove_from_list(name, entry)
+            return changed(request, f"removed {entry} from {name}", b"/lists")
+        await operations.add_to_list(name, entry)
+        return changed(request, f"added {entry} to {name}", b"/lists")
+
+    @route("/login", open=True)
+    def login(request: Any) -> bytes:
+        return elsewhere(request, b"/") if logins.may(cookie(request)) else page(request, "login", wrong="")
+
+    @route("/login", "POST", open=True)
+    async def log_in(request: Any) -> bytes:
+        if not logins.needed:
+            return elsewhere(request, b"/")
+        try:
+            made = await logins.log_in(field(request, "password").encode()[:LONGEST_PASSWORD], host_of(request))
+        except TooOften:
+            request.setResponseCode(TOO_MANY_REQUESTS)
+            return page(request, "login", wrong="Too many tries. Wait some minutes.")
+        if made is None:
+            audit.note("somebody", host_of(request), "tried to log in with a wrong password")
+            request.setResponseCode(FORBIDDEN)
+            return page(request, "login", wrong="The password is wrong.")
+        logins.log_out(cookie(request))
+        secure = request.getHeader("x-forwarded-proto") == "https"
+        request.addCookie(cookie_name, made, path=b"/", secure=secure, httpOnly=True, sameSite=b"strict")
+        return changed(request, "logged in", b"/")
+
+    @route("/logout", "POST")
+    def log_out(request: Any) -> bytes:
+        logins.log_out(cookie(request))
+        return changed(request, "logged out", b"/login")
+
+    @app.handle_errors
+    def failed(request: Any, failure: Failure) -> Any:
+        """Everything that goes wrong, as one sentence on a page."""
+        error = failure.value
+        if isinstance(error, Refused):
+            code, sentence = error.code, str(error)
+        elif isinstance(error, NotPossible):
+            code, sentence = NOT_FOUND if isinstance(error, NotThere) else BAD_REQUEST, str(error)
+        elif isinstance(error, HTTPException):
+            code, sentence = error.code or BAD_REQUEST, "There is nothing here."
+        else:
+            log.failure("a page failed", failure)
+            code, sentence = INTERNAL_SERVER_ERROR, "The server has an error; its log tells more."
+        request.setResponseCode(code)
+        return page(request, "error", sentence=sentence)
+
+    return app
+
+
+def field(request: Any, name: str) -> str:
+    """A field of a form or a query; empty when it is missing. Raises NotPossible."""
+    try:
+        value: str = request.args.get(name.encode(), [b""])[-1].decode("utf-8")
+    except UnicodeDecodeError:
+        raise NotPossible(f"{name} is no UTF-8.") from None
+    return value
+
+
+def host_of(request: Any) -> str:
+    """The address of the browser."""
+    host: str = request.getClientAddress().host
+    return host
+
+
+def elsewhere(request: Any, path: bytes) -> bytes:
+    """Sends the browser to another page."""
+    request.setResponseCode(SEE_OTHER)
+    request.setHeader(b"Location", path)
+    return b""
+
+
+def qr_code(text: str) -> str:
+    """A QR code as an SVG element; empty when the text is too long."""
+    drawn = io.BytesIO()
+    try:
+        code = segno.make_qr(text)
+    except segno.DataOverflowError:
+        return ""
+    code.save(drawn, kind="svg", xmldecl=False, svgns=True, scale=5, border=4, light="#fff", title="QR code")
+    return drawn.getvalue().decode()

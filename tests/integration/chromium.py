@@ -1,0 +1,46 @@
+"""Debian's Chromium without a window, driven by Selenium."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from selenium.webdriver import Chrome, ChromeOptions
+from selenium.webdriver.chrome.service import Service
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+TIMEOUT = 60.0
+"""Seconds that a page may take on a busy machine."""
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None or DRIVER is None, reason="there is no Chromium with its chromedriver"
+)
+
+
+@contextmanager
+def chromium(folder: Path, *arguments: str) -> Iterator[Chrome]:
+    """A browser that keeps its files in `folder`, started with more `arguments`."""
+    options = ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for argument in (
+        "--headless=new",
+        "--disable-gpu",
+        "--disable-dev-shm-usage",
+        "--no-first-run",
+        "--disable-background-networking",
+        "--disable-component-update",
+        f"--user-data-dir={folder}",
+        *arguments,
+        *(["--no-sandbox"] if os.geteuid() == 0 else []),
+    ):
+        options.add_argument(argument)
+    driver = Chrome(options, Service(DRIVER or "", env=os.environ | {"HOME": str(folder)}))
+    try:
+        yield driver
+    finally:
+        driver.quit()

@@ -1,0 +1,23 @@
+"""Servers with a status page, for tests and pictures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from argon2 import PasswordHasher
+
+from tests.integration.server import ServerProcess, free_port
+from tests.integration.support import StartServer
+
+PAGES = ("/", "/client", "/peers", "/sessions", "/requests", "/relays", "/lists", "/settings")
+PASSWORD = "open sesame"
+PASSWORD_HASH = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1).hash(PASSWORD)
+
+
+def serve_page(start: StartServer, *flags: str, **settings: Any) -> tuple[ServerProcess, str]:
+    """A server and the address of its page, without a slash at the end."""
+    port = free_port()
+    server = start("--status", str(port + 5), *flags, port=port, **settings)
+    url = f"http://127.0.0.1:{port + 5}"
+    assert f"Status page on {url}/" in server.output
+    return server, url

@@ -1,0 +1,315 @@
+"""Who may ask the status page of a real server for what, without a browser's help."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import dataclass, field
+from http.client import HTTPConnection, HTTPResponse
+from urllib.parse import urlencode
+
+import pytest
+
+from tests.integration.pages import PAGES, PASSWORD, PASSWORD_HASH, serve_page
+from tests.integration.server import ServerProcess, free_port, run_to_end
+from tests.integration.support import StartServer, unique_source
+
+
+@dataclass
+class Browser:
+    """Something that speaks HTTP to a page, and keeps its cookie."""
+
+    server: ServerProcess
+    port: int
+    source: str = field(default_factory=unique_source)
+    cookie: str = ""
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+    def ask(self, method: str, path: str, form: Mapping[str, str] | None = None, **headers: str) -> tuple[int, str]:
+        """The status and the body of an answer."""
+        with closing(HTTPConnection("127.0.0.1", self.port, 20, (self.source, 0))) as connection:
+            response = self._asked(connection, method, path, form, headers)
+            body = response.read().decode()
+        self.headers = dict(response.headers)
+        if given := response.headers.get("Set-Cookie"):
+            self.cookie = given.partition(";")[0]
+        return response.status, body
+
+    def _asked(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        form: Mapping[str, str] | None,
+        headers: Mapping[str, str],
+    ) -> HTTPResponse:
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if self.cookie:
+            sent["Cookie"] = self.cookie
+        if form is not None:
+            sent["Content-Type"] = "application/x-www-form-urlencoded"
+        connection.request(method, path, urlencode(form) if form is not None else None, sent)
+        return connection.getresponse()
+
+    def token(self, path: str) -> str:
+        """The token of the forms of a page."""
+        found = re.search(r'name="token" value="([0-9a-f]{64})"', self.ask("GET", path)[1])
+        assert found, path
+        return found[1]
+
+    def log_in(self, password: str) -> int:
+        """The status that a password brings."""
+        return self.ask("POST", "/login", {"token": self.token("/login"), "password": password})[0]
+
+    def audited(self) -> list[str]:
+        """What was audited of this browser, in order."""
+        lines = map(json.loads, (self.server.data / "audit.log").read_text("utf-8").splitlines())
+        return [line["what"] for line in lines if line["address"] == self.source]
+
+
+@pytest.fixture(scope="module")
+def served(start_module_server: StartServer) -> tuple[ServerProcess, str]:
+    """A server with a page that asks for no password."""
+    return serve_page(start_module_server, "--host", "rd.example.org")
+
+
+@pytest.fixture
+def browser(served: tuple[ServerProcess, str]) -> Browser:
+    """A browser that has not been there."""
+    return Browser(served[0], int(served[1].rpartition(":")[2]))
+
+
+@pytest.fixture(scope="module")
+def closed(start_module_server: StartServer) -> tuple[ServerProcess, str]:
+    """A server with a page that asks for a password."""
+    return serve_page(start_module_server, env={"STATUS_PASSWORD": PASSWORD_HASH})
+
+
+@pytest.fixture
+def stranger(closed: tuple[ServerProcess, str]) -> Browser:
+    """A browser that has not been there, at an address of its own."""
+    return Browser(closed[0], int(closed[1].rpartition(":")[2]))
+
+
+@pytest.mark.parametrize("path", [*PAGES, "/static/style.css", "/history", "/nothing", "/static/nothing"])
+def test_headers(browser: Browser, path: str) -> None:
+    """Every answer forbids scripts, styles and frames of others, and to keep it."""
+    browser.ask("GET", path)
+    policy = browser.headers["Content-Security-Policy"]
+    assert policy.startswith("default-src 'none'; ")
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert browser.headers["X-Content-Type-Options"] == "nosniff"
+    assert browser.headers["Referrer-Policy"] == "no-referrer"
+    assert browser.headers["Cache-Control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    ("host", "code"),
+    [
+        ("localhost", 200),
+        ("LOCALHOST:21120", 200),
+        ("127.0.0.1:80", 200),
+        ("[::1]:21120", 200),
+        ("192.0.2.7", 200),
+        ("rd.example.org:443", 200),
+        ("evil.example.org", 403),
+        ("127.0.0.1.evil.example.org:21120", 403),
+        ("rd.example.org.evil.example", 403),
+        ("", 403),
+        ("]", 403),
+    ],
+)
+def test_host(browser: Browser, host: str, code: int) -> None:
+    """Addresses, localhost and the name of --host are expected, and no other name."""
+    assert browser.ask("GET", "/settings", Host=host)[0] == code
+
+
+def test_proxy(browser: Browser, stranger: Browser) -> None:
+    """What a proxy forwards is served only where there is a password."""
+    assert browser.ask("GET", "/", X_Forwarded_For="192.0.2.1")[0] == 403
+    assert browser.ask("GET", "/", Forwarded="for=192.0.2.1")[0] == 403
+    assert stranger.ask("GET", "/login", X_Forwarded_For="192.0.2.1")[0] == 200
+
+
+@pytest.mark.parametrize("path", ["/lists", "/sessions", "/logout"])
+def test_changes_need_a_token(browser: Browser, path: str) -> None:
+    """A form of another site, which has no token or a wrong one, changes nothing."""
+    form = {"list": "denylist", "entry": "192.0.2.9", "do": "add", "number": "1"}
+    assert browser.ask("POST", path, form)[0] == 403
+    assert browser.ask("POST", path, form | {"token": "0" * 64})[0] == 403
+    assert "192.0.2.9" not in browser.ask("GET", "/lists")[1]
+    assert browser.ask("GET", path + "?" + urlencode(form))[0] in (200, 405)
+    assert "192.0.2.9" not in browser.ask("GET", "/lists")[1]
+
+
+def test_changes_are_audited(browser: Browser) -> None:
+    """Each is a line in the file and in the log, with where it came from."""
+    form = {"token": browser.token("/lists"), "list": "denylist", "entry": "192.0.2.8", "do": "add"}
+    assert browser.ask("POST", "/lists", form)[0] == 303
+    assert browser.ask("POST", "/lists", form | {"do": "remove"})[0] == 303
+    browser.server.wait_line(f"somebody at {browser.source}: removed 192.0.2.8 from denylist")
+    assert browser.audited()[-2:] == ["added 192.0.2.8 to denylist", "removed 192.0.2.8 from denylist"]
+    assert (browser.server.data / "audit.log").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    ("form", "code"),
+    [
+        ({"list": "nothing", "entry": "192.0.2.8"}, 404),
+        ({"list": "denylist", "entry": "\n"}, 400),
+        ({"list": "blocklist", "entry": "<script>"}, 400),
+        ({"number": "77"}, 404),
+        ({"number": "x"}, 400),
+    ],
+)
+def test_wrong_changes(browser: Browser, form: dict[str, str], code: int) -> None:
+    """Each is refused with a sentence, which is no part of the page's own text."""
+    path = "/lists" if "list" in form else "/sessions"
+    status, body = browser.ask("POST", path, form | {"token": browser.token("/lists")})
+    assert status == code
+    assert "<script>" not in body
+    browser.server.check()
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        ("/peers?offset=x&sort=nothing&all=1", 400),
+        ("/peers?offset=99999999999", 400),
+        ("/peers?search=%ff", 400),
+        ("/peers?search=%22%3E%3Cscript%3E", 200),
+        ("/client?host=%22%3E%3Cscript%3E", 200),
+        ("/nothing", 404),
+        ("/static/../service.py", 404),
+        ("/static/%2e%2e%2fservice.py", 404),
+    ],
+)
+def test_wrong_questions(browser: Browser, path: str, code: int) -> None:
+    """Nothing that is asked for fails with a traceback, or comes back as a part of the page."""
+    status, body = browser.ask("GET", path)
+    assert status == code
+    assert "<script>" not in body
+    browser.server.check()
+
+
+def test_events_are_bounded(browser: Browser) -> None:
+    """Twenty windows are kept alive; when one is closed there is room for another."""
+    head = b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n"
+    streams = [socket.create_connection(("127.0.0.1", browser.port), 20) for _ in range(20)]
+    try:
+        for stream in streams:
+            stream.sendall(head)
+            assert b"200 OK" in stream.recv(1000)
+        assert browser.ask("GET", "/events")[0] == 503
+        received = b""
+        while b"data: {" not in received:
+            received += streams[0].recv(1000)
+    finally:
+        for stream in streams:
+            stream.close()
+    for _ in range(100):
+        with socket.create_connection(("127.0.0.1", browser.port), 20) as stream:
+            stream.sendall(head)
+            if b"200 OK" in stream.recv(1000):
+                return
+    pytest.fail("there is no room")
+
+
+def test_without_a_login(stranger: Browser) -> None:
+    """Only the way to log in is shown: pages lead there, everything else is refused."""
+    for path in PAGES:
+        assert stranger.ask("GET", path)[0] == 303
+        assert stranger.headers["Location"] == "/login"
+    for path in ("/events", "/history"):
+        assert stranger.ask("GET", path)[0] == 401
+    form = {"token": stranger.token("/login"), "list": "denylist", "entry": "192.0.2.9", "do": "add"}
+    assert stranger.ask("POST", "/lists", form)[0] == 401
+    assert stranger.ask("GET", "/static/style.css")[0] == 200
+    assert not (stranger.server.data / "denylist.txt").exists()
+
+
+def test_login(stranger: Browser) -> None:
+    """The password brings a cookie that scripts and other sites don't get; old tokens are worth nothing."""
+    token = stranger.token("/login")
+    assert stranger.log_in(PASSWORD) == 303
+    cookie = stranger.headers["Set-Cookie"].lower()
+    assert "httponly" in cookie
+    assert "samesite=strict" in cookie
+    assert "secure" not in cookie
+    assert stranger.ask("GET", "/settings")[0] == 200
+    assert PASSWORD_HASH not in stranger.ask("GET", "/settings")[1]
+    assert stranger.ask("POST", "/logout", {"token": token})[0] == 403
+    assert stranger.ask("POST", "/logout", {"token": stranger.token("/lists")})[0] == 303
+    assert stranger.ask("GET", "/settings")[0] == 303
+    assert stranger.audited() == ["logged in", "logged out"]
+    assert PASSWORD_HASH not in stranger.server.output
+
+
+def test_login_behind_tls(stranger: Browser) -> None:
+    """A proxy that speaks TLS says so, and the cookie never goes without."""
+    form = {"token": stranger.token("/login"), "password": PASSWORD}
+    assert stranger.ask("POST", "/login", form, X_Forwarded_Proto="https")[0] == 303
+    assert "secure" in stranger.headers["Set-Cookie"].lower()
+
+
+def test_wrong_passwords_are_limited(stranger: Browser) -> None:
+    """After five of them the right one is not compared either."""
+    for _ in range(5):
+        assert stranger.log_in("wrong") == 403
+    assert stranger.log_in(PASSWORD) == 429
+    assert stranger.ask("GET", "/")[0] == 303
+    assert stranger.audited() == ["tried to log in with a wrong password"] * 5
+
+
+def test_events_end_with_the_login(stranger: Browser) -> None:
+    """A window that is still open is told nothing after the logout."""
+    assert stranger.log_in(PASSWORD) == 303
+    with socket.create_connection(("127.0.0.1", stranger.port), 20) as stream:
+        head = f"GET /events HTTP/1.1\r\nHost: localhost\r\nCookie: {stranger.cookie}\r\n\r\n"
+        stream.sendall(head.encode())
+        received = b""
+        while b"data: {" not in received:
+            received += stream.recv(1000)
+        assert stranger.ask("POST", "/logout", {"token": stranger.token("/lists")})[0] == 303
+        received = b""
+        while not received.endswith(b"0\r\n\r\n"):
+            received += stream.recv(1000)
+    assert b"data" not in received
+
+
+def test_other_addresses_take_a_password(start_server: StartServer) -> None:
+    """Without one the start is refused; with one the page is there."""
+    port = free_port()
+    address = f"127.0.0.1:{port + 5}".replace("127.0.0.1", "0.0.0.0")
+    refused = start_server("--status", address, port=port, ready=False)
+    refused.data.mkdir(parents=True)
+    ended = run_to_end(refused.arguments(), refused.folder)
+    assert ended.code == 1
+    assert ended.statements == ["status: 0.0.0.0 is no loopback address, so it takes a status-password as well."]
+    server = start_server("--status", address, port=port, env={"STATUS_PASSWORD": PASSWORD_HASH})
+    assert Browser(server, port + 5).ask("GET", "/login")[0] == 200
+
+
+@pytest.mark.parametrize("part", ["hbbs", "hbbr"])
+def test_one_server_alone(start_server: StartServer, part: str) -> None:
+    """Pages of what the process is not say so; the others are there."""
+    server, url = serve_page(start_server, part=part)
+    browser = Browser(server, int(url.rpartition(":")[2]))
+    missing = {"hbbs": {"/sessions"}, "hbbr": {"/client", "/peers", "/requests", "/relays"}}[part]
+    for path in PAGES:
+        assert browser.ask("GET", path)[0] == (400 if path in missing else 200), path
+
+
+def test_port_in_use(start_server: StartServer) -> None:
+    """The start is refused with the setting's name and the port."""
+    port = free_port()
+    with socket.create_server(("127.0.0.1", port + 5)):
+        refused = start_server("--status", str(port + 5), port=port, ready=False)
+        refused.data.mkdir(parents=True)
+        ended = run_to_end(refused.arguments(), refused.folder)
+    assert ended.code == 1
+    assert ended.statements == [f"status: TCP port {port + 5} is in use; stop its process, or choose another port."]
