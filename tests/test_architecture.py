@@ -78,10 +78,10 @@ def test_wire_stands_alone() -> None:
 @pytest.mark.parametrize(
     ("importer", "forbidden"),
     [
-        ("rendezvous.peers", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "rendezvous.tap"]),
-        ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web"]),
-        ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web"]),
-        ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers"]),
+        ("rendezvous.peers", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.web", "rendezvous.exposition"]),
+        ("rendezvous.hbbs", ["rendezvous.hbbr", "rendezvous.web", "rendezvous.exposition"]),
+        ("rendezvous.hbbr", ["rendezvous.hbbs", "rendezvous.web", "rendezvous.exposition"]),
+        ("rendezvous.web", ["rendezvous.hbbs", "rendezvous.hbbr", "rendezvous.peers", "rendezvous.exposition"]),
         ("rendezvous", ["rendezvous.tap"]),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

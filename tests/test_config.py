@@ -300,42 +300,6 @@ def test_mapped_networks_are_ipv4(name: str) -> None:
     assert getattr(settings[0], name) == getattr(settings[1], name)
 
 
-@pytest.mark.parametrize(
-    ("given", "where"),
-    [
-        ("9116", ("127.0.0.1", 9116)),
-        ("0.0.0.0:9116", ("0.0.0.0", 9116)),
-        ("[::]:1", ("::", 1)),
-        ("[2001:DB8::1]:65535", ("2001:db8::1", 65535)),
-        ("", None),
-    ],
-)
-def test_listeners_of_our_own(given: str, where: tuple[str, int] | None) -> None:
-    """A port is on loopback unless an address is given."""
-    assert loaded("hbbs", environ={"METRICS": given}).metrics == where
-
-
-@pytest.mark.parametrize(
-    "given",
-    [
-        "21114",
-        "0.0.0.0:21114",
-        "0",
-        "65536",
-        "localhost:9116",
-        "::1:9116",
-        "[127.0.0.1]:9116",
-        "[::]",
-        ":9116",
-        "a",
-    ],
-)
-def test_no_listeners_of_our_own(given: str) -> None:
-    """Names, malformed addresses and the port of the API server are refused."""
-    with pytest.raises(ConfigError, match=r"^metrics: .*21114, where clients look for an API server"):
-        loaded("hbbs", environ={"METRICS": given})
-
-
 def test_data_folder_must_exist() -> None:
     """A data folder that is none is named."""
     Path("file").write_text("", "utf-8")
