@@ -4,16 +4,16 @@ BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
 
-.PHONY: reliability run test network lint format proto bench picture clean
+.PHONY: reliability run test network lint format proto bench load picture clean
 
 ## make run: serve on the standard ports, with keys and database in ./data and the status page on 21120
 run: $(VENV)/.run
 	mkdir -p data
-	exec $(BIN)/twistd -n --pidfile= rendezvous --data data --status 21120 $(ARGS)
+	exec $(BIN)/twistd -n --pidfile= rendezvous --data data --log-format text --status 21120 $(ARGS)
 
 ## make test: all tests; ARGS are pytest's
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 
 ## make network: the whole network laboratory, as root; ARGS are pytest's
 network: $(VENV)/.dev
@@ -22,7 +22,7 @@ network: $(VENV)/.dev
 ## make reliability: all tests, and what they saw into docs/reliability.md; ARGS are pytest's
 reliability: $(VENV)/.dev
 	rm -f evidence.jsonl
-	RENDEZVOUS_EVIDENCE=$(CURDIR)/evidence.jsonl $(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	RENDEZVOUS_EVIDENCE=$(CURDIR)/evidence.jsonl $(BIN)/pytest -n 3 --dist loadfile $(ARGS)
 	$(BIN)/python -m tests.reliability evidence.jsonl
 
 ## make lint: style and types
@@ -43,6 +43,11 @@ proto: $(VENV)/.dev
 ## make bench: measure against the limit of this machine; ARGS are those of python -m bench
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
+
+## make load: a crowd of peers over veth for ten minutes, as root; figures, and a plot of them
+load: $(VENV)/.dev
+	RENDEZVOUS_LOAD_SECONDS=$${RENDEZVOUS_LOAD_SECONDS:-600} $(BIN)/python -m tests.load.measure \
+		--plot docs/load.svg $(ARGS)
 
 ## make picture: docs/status.png, made by Chromium
 picture: $(VENV)/.dev

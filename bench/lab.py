@@ -74,7 +74,7 @@ class Lab:
         relay_port = port + 1
         command = [*(COPYING if copying else twistd()), "-n", "--pidfile=", "rendezvous", *([part] if part else [])]
         command += ["--data", str(folder), "--port", str(relay_port if part == "hbbr" else port)]
-        command += ["--consoles", "no", "--key", ""]
+        command += ["--consoles", "no", "--key", "", "--stop-timeout", "0"]
         if tls:
             pair = self_signed([self.network.host], days=1)
             for name, content in zip(("certificate", "private-key"), pair, strict=True):

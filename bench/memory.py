@@ -81,14 +81,9 @@ def strain(lab: Lab, server: Target, name: str, seconds: float) -> dict[str, Any
     return lab.run(where.load, "bench.garbage", where.host, server.port, *options)
 
 
-def memory_aims(peers: int) -> tuple[Aim, Aim]:
-    """Bar and goal with some peers."""
-    return memory_aim(IDLE_BAR, MILLION_BAR, peers), memory_aim(IDLE_GOAL, MILLION_GOAL, peers)
-
-
-def memory_aim(idle_mib: float, million_mib: float, peers: int) -> Aim:
-    """What is allowed for some peers: as much of the way from idle to a million as they are of a million."""
-    return Aim(round(idle_mib + (million_mib - idle_mib) * peers / MILLION, 1), "figure")
+def memory_aims(peers: int) -> tuple[Aim | None, Aim | None]:
+    """Bar and goal with a million peers; there are none for fewer."""
+    return (Aim(MILLION_BAR, "figure"), Aim(MILLION_GOAL, "figure")) if peers == MILLION else (None, None)
 
 
 def memory_rows(plan: Plan) -> Iterator[Row]:

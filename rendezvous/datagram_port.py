@@ -52,7 +52,7 @@ class DatagramPort:
         place: str,
     ) -> None:
         self._reactor = reactor
-        self._socket = sock
+        self.socket = sock
         self._protocol = protocol
         self._drops = drops
         self._place = place
@@ -64,21 +64,25 @@ class DatagramPort:
         self._protocol.transport = self
         self._reactor.addReader(self)
 
+    def pauseListening(self) -> None:
+        """Stops receiving; what comes waits in the socket. Sending goes on."""
+        self._reactor.removeReader(self)
+
     def stopListening(self) -> None:
         """Stops receiving and closes the socket."""
-        self._reactor.removeReader(self)
-        self._socket.close()
+        self.pauseListening()
+        self.socket.close()
 
     def write(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
         """Sends."""
         try:
-            self._socket.sendto(datagram, addr)
+            self.socket.sendto(datagram, addr)
         except OSError:
             self._drops.count(self._place, "send_failed")
 
     def fileno(self) -> int:
         """See IReadDescriptor."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def logPrefix(self) -> str:
         """See IReadDescriptor."""
@@ -86,7 +90,7 @@ class DatagramPort:
 
     def doRead(self) -> None:
         """Drains the socket, as far as one turn goes."""
-        receive, send = self._socket.recvfrom, self._socket.sendto
+        receive, send = self.socket.recvfrom, self.socket.sendto
         quick_answer = self._protocol.quick_answer
         now = self._reactor.seconds()
         for number in range(_MOST_PER_TURN):
@@ -110,7 +114,7 @@ class DatagramPort:
 
     def _count_overflow(self) -> None:
         """There were more datagrams than one turn takes: the kernel may have run out of room."""
-        overflowed = int.from_bytes(self._socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[32:], sys.byteorder)
+        overflowed = int.from_bytes(self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[32:], sys.byteorder)
         if overflowed != self._overflowed:
             times = (overflowed - self._overflowed) & 0xFFFFFFFF
             self._drops.count(self._place, "receive_buffer_full", times=times)
@@ -118,6 +122,6 @@ class DatagramPort:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor has let go of the port, which an error in serving one datagram must not end."""
-        if self._socket.fileno() >= 0:
-            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self.socket.fileno() >= 0:
+            self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._reactor.addReader(self)

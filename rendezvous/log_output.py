@@ -3,13 +3,13 @@
 Only ``twistd rendezvous`` comes here. Whoever runs the service otherwise has a log of their own.
 """
 
+import fcntl
 import json
 import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from types import FrameType
 from typing import IO, Any
 
 from twisted.application.service import IService, MultiService
@@ -26,6 +26,7 @@ from twisted.python.logfile import LogFile
 from zope.interface import implementer
 
 from rendezvous.logs import ROOT, gate, logger, plain_fields
+from rendezvous.process import on_signal
 
 _DEFAULT_FILE = "twistd.log"
 """What twistd calls its log when it is told no name."""
@@ -64,6 +65,15 @@ class Output:
             self._write(event)
 
 
+class SharedLogFile(LogFile):
+    """A log file that another process, which has taken over from this one, may write to as well."""
+
+    def _openFile(self) -> None:
+        super()._openFile()
+        descriptor = self._file.fileno()
+        fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_APPEND)
+
+
 def open_output(twistd: Mapping[str, Any], format: str) -> Output | None:
     """What the options of `twistd` ask for; None where these leave it to something else than a file.
 
@@ -74,7 +84,7 @@ def open_output(twistd: Mapping[str, Any], format: str) -> Output | None:
         return None
     if name == "-" or (twistd["nodaemon"] and not name):
         return Output(sys.stdout, json=format == "json" or (format == "auto" and not sys.stdout.isatty()))
-    return Output(LogFile.fromFullPath(name or _DEFAULT_FILE), json=format != "text")
+    return Output(SharedLogFile.fromFullPath(name or _DEFAULT_FILE), json=format != "text")
 
 
 def twistd_options(options: Any) -> Mapping[str, Any] | None:
@@ -110,16 +120,10 @@ class Logged(MultiService):
 
     def startService(self) -> None:
         """Listens to signals, and starts."""
-        self._on_signal(signal.SIGHUP, self.reopen)
+        on_signal(signal.SIGHUP, self.reopen, self._reactor)
         if self._file is not None and signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL:
-            self._on_signal(signal.SIGUSR1, self._file.rotate)
+            on_signal(signal.SIGUSR1, self._file.rotate, self._reactor)
         super().startService()
-
-    def _on_signal(self, number: int, act: Callable[[], None]) -> None:
-        def handle(number: int, frame: FrameType | None) -> None:
-            self._reactor.callFromThread(act)
-
-        signal.signal(number, handle)
 
     def reopen(self) -> None:
         """Goes on in a new file when the log's was moved away."""

@@ -1,10 +1,13 @@
 """What holds for the whole process: its clock, how it asks for names, and its end without memory."""
 
+import gc
 import os
+import signal
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Thread
+from types import FrameType
 from typing import Any, Literal
 
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -23,14 +26,26 @@ from rendezvous.logs import logger
 _Question = tuple[str, int, int, int]
 """The first arguments of getaddrinfo."""
 _FAMILIES = {IPv4Address: socket.AF_INET, IPv6Address: socket.AF_INET6}
+_FULL_COLLECTIONS = 100
+"""Partial searches for cycles of objects before a full one."""
 _KINDS = {"TCP": socket.SOCK_STREAM, "UDP": socket.SOCK_DGRAM}
 
 
 def prepare(reactor: Any) -> None:
     """Makes `reactor`, before it runs, and its process ready for a service that stays up."""
     use_monotonic_time(reactor)
+    collect_seldom(reactor)
     reactor.installNameResolver(NameResolver(reactor))
     globalLogPublisher.addObserver(EndWithoutMemory())
+
+
+def on_signal(number: int, act: Callable[[], object], reactor: Any) -> None:
+    """Has `reactor` call `act` when the signal `number` comes."""
+
+    def handle(number: int, frame: FrameType | None) -> None:
+        reactor.callFromThread(act)
+
+    signal.signal(number, handle)
 
 
 def use_monotonic_time(reactor: Any) -> None:
@@ -44,6 +59,14 @@ def use_monotonic_time(reactor: Any) -> None:
         call.time -= ahead
         call.seconds = time.monotonic
     reactor.seconds = time.monotonic
+
+
+def collect_seldom(reactor: Any) -> None:
+    """Looks at everything in memory for cycles of objects only now and then, and never at what a start makes."""
+    # Everybody waits meanwhile: with 200,000 peers 0.4 s. What clients leave has no cycles, or small ones.
+    young, middle, _ = gc.get_threshold()
+    gc.set_threshold(young, middle, _FULL_COLLECTIONS)
+    reactor.callWhenRunning(gc.freeze)
 
 
 @implementer(IHostResolution)

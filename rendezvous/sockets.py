@@ -18,6 +18,7 @@ from twisted.protocols.tls import TLSMemoryBIOProtocol
 from zope.interface import Attribute
 
 from rendezvous.config_values import ConfigError
+from rendezvous.inherited import inherited
 
 LINGER = 10.0
 """Seconds that a client has to take the last bytes and to close."""
@@ -81,6 +82,9 @@ def _has_ipv6() -> bool:
 
 
 def _listen(family: int, host: str, port: int, kind: int, what: str, where: str) -> socket.socket:
+    taken_over = inherited.take(family, kind, host, port)
+    if taken_over is not None:
+        return taken_over
     transport = "UDP" if kind == socket.SOCK_DGRAM else "TCP"
     sock = socket.socket(family, kind)
     try:
@@ -149,8 +153,13 @@ def end_writing(transport: IStreamTransport | Connection) -> None:
 class Port(Interface):
     """A listening port."""
 
+    socket: socket.socket
+
     def startListening(self) -> None:
-        """Begins."""
+        """Begins, or goes on."""
+
+    def pauseListening(self) -> None:
+        """Takes nothing for now; what comes waits in the socket."""
 
     def stopListening(self) -> None:
         """Ends, and closes the socket."""
@@ -160,16 +169,27 @@ class PortService(Service):
     """Listens on ports while the service runs; what was accepted goes on."""
 
     def __init__(self, ports: Sequence[Port]) -> None:
-        self._ports = ports
+        self.ports = ports
 
     def startService(self) -> None:
         """Begins to listen."""
         super().startService()
-        for port in self._ports:
+        for port in self.ports:
+            port.startListening()
+
+    def pause(self) -> None:
+        """Takes nothing for now; what comes waits in the sockets."""
+        for port in self.ports:
+            port.pauseListening()
+
+    def resume(self) -> None:
+        """Goes on."""
+        for port in self.ports:
             port.startListening()
 
     def stopService(self) -> None:
-        """Ends listening."""
+        """Ends listening, for good."""
         super().stopService()
-        for port in self._ports:
+        ports, self.ports = self.ports, ()
+        for port in ports:
             port.stopListening()

@@ -24,7 +24,7 @@ class StreamPort:
 
     def __init__(self, reactor: Any, sock: socket.socket, factory: AcceptingFactory) -> None:
         self._reactor = reactor
-        self._socket = sock
+        self.socket = sock
         self._family = int(sock.family)
         self._accepting = factory
         self._resume: IDelayedCall | None = None
@@ -33,16 +33,20 @@ class StreamPort:
         """Begins to accept."""
         self._reactor.addReader(self)
 
-    def stopListening(self) -> None:
-        """Stops accepting and closes the socket; connections go on until their own service ends them."""
+    def pauseListening(self) -> None:
+        """Stops accepting; who connects waits in the socket."""
         self._reactor.removeReader(self)
         if self._resume is not None and self._resume.active():
             self._resume.cancel()
-        self._socket.close()
+
+    def stopListening(self) -> None:
+        """Stops accepting and closes the socket; connections go on until their own service ends them."""
+        self.pauseListening()
+        self.socket.close()
 
     def fileno(self) -> int:
         """See IReadDescriptor."""
-        return self._socket.fileno()
+        return self.socket.fileno()
 
     def logPrefix(self) -> str:
         """See IReadDescriptor."""
@@ -50,15 +54,15 @@ class StreamPort:
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor has let go of the port, which an error in serving one client must not end."""
-        if self._socket.fileno() >= 0:
-            self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if self.socket.fileno() >= 0:
+            self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             self._reactor.addReader(self)
 
     def doRead(self) -> None:
         """Accepts, as far as one turn goes."""
         for _ in range(_MOST_PER_TURN):
             try:
-                descriptor, peer = self._socket._accept()  # type: ignore[attr-defined]
+                descriptor, peer = self.socket._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
             except ConnectionAbortedError:

@@ -1,5 +1,6 @@
 """``twistd rendezvous``: the options, and the one place where everything is wired."""
 
+import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +12,23 @@ from twisted.python import usage
 from rendezvous import __version__, process
 from rendezvous.admin.control import ControlService
 from rendezvous.admin.operations import Operations
+from rendezvous.composed import Composed
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
+from rendezvous.handover import Predecessor
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import load_identity
+from rendezvous.inherited import inherited
 from rendezvous.log_output import Logged, open_output, twistd_options
 from rendezvous.logs import gate
 from rendezvous.metrics import DropReport, Drops, LoopLag
+from rendezvous.notify import Notifier
 from rendezvous.own_address import own_address_in
+from rendezvous.patience import Patience
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
+from rendezvous.running import Running
 from rendezvous.settings import SETTINGS, Server, Settings, settings_of
 from rendezvous.start_report import StartReport
 from rendezvous.tls import Certificates, Pair
@@ -53,7 +60,7 @@ class _ServerOptions(usage.Options):
         try:
             super().parseOptions(options)
         except usage.UsageError as error:
-            raise SystemExit(f"{error}; --help lists what there is.") from None
+            raise _ended(f"{error}; --help lists what there is.") from None
 
     def postOptions(self) -> None:
         """Validates."""
@@ -72,7 +79,7 @@ class _ServerOptions(usage.Options):
         try:
             self.settings = load(self.server, given)
         except ConfigError as error:
-            raise SystemExit(str(error)) from None
+            raise _ended(str(error)) from None
 
 
 class _Repeatable(_ServerOptions):
@@ -129,15 +136,26 @@ def makeService(options: _ServerOptions) -> IService:
         warning = "log-format has no effect: it is for twistd rendezvous, and something else writes this log."
         settings = replace(settings, warnings=(*settings.warnings, warning))
     try:
+        inherited.receive(os.environ, reactor)
         service = compose(settings, reactor, raise_descriptor_limit())
-        return Logged(service, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
+        predecessor = Predecessor.of(os.environ)
+        running = Running(service, Notifier(os.environ), reactor, settings.restart_timeout, predecessor)
+        return Logged(running, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
     except (ConfigError, StoreError) as error:
-        raise SystemExit(str(error)) from None
+        raise _ended(str(error)) from None
     except MemoryError:
-        raise SystemExit("There is not enough memory to start; give it more.") from None
+        raise _ended("There is not enough memory to start; give it more.") from None
 
 
-def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
+def _ended(why: str) -> SystemExit:
+    """The end of the process with one sentence, which one that waits for it to take over is told as well."""
+    predecessor = Predecessor.of(os.environ)
+    if predecessor is not None:
+        predecessor.refuse(why)
+    return SystemExit(why)
+
+
+def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
     """The service that `settings` describe, in a process that may have so many `descriptors`.
 
     Its ports are bound. Raises ConfigError or StoreError.
@@ -151,7 +169,7 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
         settings = replace(settings, local_ip=own_address_in(settings.mask))
     identity = load_identity(settings.key, Path(settings.data), signs=settings.has_hbbs)
     drops = Drops()
-    services = MultiService()
+    services = Composed(settings.database, Patience(reactor))
     certificates = _certificates(settings, reactor)
     if certificates is not None:
         services.addService(certificates)
@@ -165,11 +183,13 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
         store = SQLitePeerStore(settings.database, reactor)
         hbbs = HbbsService(settings, identity, store, stored, drops, reactor, certificates)
         services.addService(hbbs)
+        services.hbbs = hbbs
         servers["hbbs"] = hbbs
         websockets[b"/ws/id"] = hbbs.websocket
     if settings.has_hbbr:
         hbbr = HbbrService(settings, identity.licence_key, drops, reactor, certificates)
         services.addService(hbbr)
+        services.hbbr = hbbr
         servers["hbbr"] = hbbr
         websockets[b"/ws/relay"] = hbbr.websocket
     if settings.has_web:
@@ -179,12 +199,14 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> IService:
         services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
     operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
     if settings.control:
-        services.addService(ControlService(settings, operations, drops, reactor))
+        services.control = ControlService(settings, operations, drops, reactor)
+        services.addService(services.control)
     if settings.status is not None:
         from rendezvous.admin.pages.service import PagesService  # takes libraries that only this needs
 
         services.addService(PagesService(settings, settings.status, operations, drops, reactor))
     services.addService(DropReport(drops, reactor))
+    settings = replace(settings, warnings=(*settings.warnings, *inherited.close_rest()))
     services.addService(StartReport(settings, identity, stored))
     return services
 

@@ -13,7 +13,7 @@ import pytest
 
 from bench.__main__ import busy_loads
 from bench.chart import COLORS, WIDTH, aimed, chart
-from bench.memory import memory_aim
+from bench.memory import memory_aims
 from bench.peers import fill, rows
 from bench.plan import QUICK, Plan
 from bench.programs import compiler
@@ -70,10 +70,9 @@ def test_losses_meet_nothing() -> None:
 
 
 def test_memory_aims() -> None:
-    """Allowed memory grows evenly from idle to a million peers."""
-    assert memory_aim(90, 650, 0).value == 90
-    assert memory_aim(90, 650, 100_000).value == 146
-    assert memory_aim(90, 650, 1_000_000).value == 650
+    """A million peers have a bar and a goal, fewer have none."""
+    assert [aim and aim.value for aim in memory_aims(1_000_000)] == [650, 450]
+    assert memory_aims(100_000) == (None, None)
 
 
 @pytest.mark.parametrize(

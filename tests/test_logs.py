@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rendezvous.config_values import SUBSYSTEMS, log_levels
-from rendezvous.log_output import Output, as_json, open_output
+from rendezvous.log_output import Output, SharedLogFile, as_json, open_output
 from rendezvous.logs import gate, logger
 from rendezvous.wire.address import Address
 
@@ -215,3 +215,15 @@ def test_other_outputs_are_twistds(
     monkeypatch.chdir(tmp_path)
     assert open_output({"logfile": None, "nodaemon": True} | options, "json") is None
     assert list(tmp_path.iterdir()) == []
+
+
+def test_two_processes_write_to_a_file(tmp_path: Path) -> None:
+    """The lines of a process and of the one that takes over from it are all there."""
+    old, new = (SharedLogFile.fromFullPath(str(tmp_path / "log")) for _ in range(2))
+    for number in range(3):
+        old.write(f"old {number}\n")
+        new.write(f"new {number}\n")
+    for file in (old, new):
+        file.close()
+    lines = [f"{name} {number}" for number in range(3) for name in ("old", "new")]
+    assert (tmp_path / "log").read_text().splitlines() == lines

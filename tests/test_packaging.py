@@ -17,7 +17,17 @@ from tests.integration.server import ServerProcess, environment, free_port
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
-SOURCES = ["rendezvous", "twisted", "tac", "proto", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
+SOURCES = [
+    "rendezvous",
+    "twisted",
+    "tac",
+    "proto",
+    "systemd",
+    "setup.cfg",
+    "pyproject.toml",
+    "README.md",
+    "LICENSE",
+]
 SDIST = "import sys; from setuptools.build_meta import build_sdist; build_sdist(sys.argv[1])"
 MODULES = [
     path.relative_to(ROOT).as_posix()
@@ -25,7 +35,10 @@ MODULES = [
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in (".py", ".pyi", ".sql", ".html", ".css", ".js") or path.name == "py.typed"
 ]
-SHARED = ["tac/rendezvous.tac", "tac/hbbs.tac", "tac/hbbr.tac", "proto/rendezvous.proto"]
+SHARED = [
+    *("tac/rendezvous.tac", "tac/hbbs.tac", "tac/hbbr.tac", "proto/rendezvous.proto"),
+    *("systemd/rendezvous.service", "systemd/rendezvous.socket"),
+]
 
 
 def run(command: Sequence[str | Path], folder: Path) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,7 +16,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IHostResolution, IResolutionReceiver
 from zope.interface import implementer
 
-from rendezvous.process import NameResolver
+from rendezvous.process import NameResolver, collect_seldom
 from tests.hbbr.real import on_reactor, reactor
 
 CLOCK = """
@@ -89,6 +91,30 @@ def test_end_without_memory(error: str, then: str) -> None:
     assert "There is no memory or no thread left" in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert done.stderr == ""
+
+
+class Starting:
+    """A reactor that is about to run."""
+
+    def __init__(self) -> None:
+        self.run: list[Callable[[], object]] = []
+        self.callWhenRunning = self.run.append
+
+
+def test_full_collections_are_rare(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Partial ones are as before; once the reactor runs, what the start has made is left out."""
+    set_to: list[tuple[int, ...]] = []
+    monkeypatch.setattr(gc, "set_threshold", lambda *thresholds: set_to.append(thresholds))
+    starting, frozen = Starting(), gc.get_freeze_count()
+    collect_seldom(starting)
+    assert set_to == [(*gc.get_threshold()[:2], 100)]
+    assert gc.get_freeze_count() == frozen
+    for call in starting.run:
+        call()
+    try:
+        assert gc.get_freeze_count() > frozen
+    finally:
+        gc.unfreeze()
 
 
 @implementer(IResolutionReceiver)

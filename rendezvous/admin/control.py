@@ -38,9 +38,10 @@ log = logger("admin")
 
 
 class ControlService(Service):
-    """Serves `operations` on the control socket of `settings`. Raises ConfigError where another server does.
+    """Serves `operations` on the control socket of `settings`. Raises ConfigError for what is no socket.
 
-    The socket is made when the service starts, by the user that the process goes on as.
+    The socket is made when the service starts, by the user that the process goes on as; where another server of
+    this kind has it, that one keeps it.
     """
 
     def __init__(self, settings: Settings, operations: Operations, drops: Drops, reactor: Any) -> None:
@@ -61,6 +62,9 @@ class ControlService(Service):
     def startService(self) -> None:
         """Makes the socket. A server whose folder it may not write to serves without one."""
         super().startService()
+        if _listens(self._path):
+            log.warn("the rendezvous command talks to another server, which has {path}", path=str(self._path))
+            return
         try:
             self._port = StreamPort(self._reactor, _listening(self._path), self._factory)
         except OSError as error:
@@ -84,28 +88,26 @@ class ControlService(Service):
 
 
 def _check(path: Path) -> None:
-    """Raises ConfigError unless nothing is at `path`, or the socket of a server that is gone."""
-    try:
-        kind = os.lstat(path).st_mode
-    except OSError:
-        return
-    if not stat.S_ISSOCK(kind):
-        raise ConfigError(f"control: {str(path)!r} is no socket; remove it, or turn the socket off: --control no.")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, reachable(path) as name:
+    """Raises ConfigError when something that is no socket is at `path`."""
+    with contextlib.suppress(OSError):
+        if not stat.S_ISSOCK(os.lstat(path).st_mode):
+            raise ConfigError(
+                f"control: {str(path)!r} is no socket; remove it, or turn the socket off: --control no."
+            )
+
+
+def _listens(path: Path) -> bool:
+    """Whether somebody does at `path`."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.settimeout(1)
-            probe.connect(name)
+            with reachable(path) as name:
+                probe.connect(name)
         except (ConnectionRefusedError, FileNotFoundError):
-            return
-        except PermissionError:
-            raise ConfigError(
-                f"control: {str(path)!r} is another user's; stop that one's server, or remove it if there is none."
-            ) from None
-        except OSError:
-            pass  # it listens, but is busy
-    raise ConfigError(
-        f"control: {str(path)!r} belongs to a server that runs; stop that one, or take another --data folder."
-    )
+            return False
+        except OSError:  # it is another user's, or busy
+            return True
+    return True
 
 
 def _listening(path: Path) -> socket.socket:

@@ -69,6 +69,7 @@ class Relay:
         self.ended: Counter[str] = Counter()
         """How many sessions have ended since start, by reason."""
         self._relayed_before: Counter[str] = Counter()
+        self._closed = False
         self._ticks = LoopingCall(self._tick)
         self._ticks.clock = clock
 
@@ -78,6 +79,8 @@ class Relay:
 
     def requested(self, half: Side, payload: bytes) -> str:
         """`half` has sent its first frame: pairs it, or makes it wait. Returns its uuid. Raises Refused."""
+        if self._closed:
+            raise Refused("stopping")
         request = self._request_in(payload)
         if self._licence_key and not hmac.compare_digest(request.licence_key.encode(), self._licence_key):
             if self._pace_of_log.allows(self.clock.seconds()):
@@ -120,6 +123,18 @@ class Relay:
                 half.cut()
         for session in [s for s in self.sessions if any(side.source.host in self.blocklist for side in s.sides)]:
             session.end("blocked", cut=True)
+
+    def close(self) -> None:
+        """Joins nobody any more, so that those who wait are sent away; sessions go on."""
+        self._closed = True
+        for uuid, half in self._pairing.waiting():
+            self._pairing.leave(uuid, half)
+            self.drop("stopping")
+            half.cut()
+
+    def open(self) -> None:
+        """Joins again."""
+        self._closed = False
 
     def end_all(self) -> None:
         """Ends every session."""

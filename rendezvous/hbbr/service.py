@@ -18,7 +18,9 @@ from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.tcp import RelayFactory
 from rendezvous.hbbr.usage import IUsageRecorder, UsageLog, UsageTable
 from rendezvous.hbbr.websocket import relay_websocket_factory
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
+from rendezvous.patience import Patience
 from rendezvous.settings import Settings
 from rendezvous.sockets import PortService, listen_tcp
 from rendezvous.stream_port import StreamPort
@@ -32,6 +34,8 @@ class HbbrService(MultiService):
     `reactor` provides what Twisted's own reactors do.
     """
 
+    log = logger("hbbr")
+
     def __init__(
         self,
         settings: Settings,
@@ -41,6 +45,10 @@ class HbbrService(MultiService):
         certificates: Certificates | None = None,
     ) -> None:
         super().__init__()
+        self.patience = Patience(reactor)
+        """How long a stop waits for sessions."""
+        self._stop_timeout = settings.stop_timeout
+        self._ports: list[PortService] = []
         pairing: Pairing[Side] = Pairing(settings.max_waiting, settings.max_waiting_per_address)
         folder = Path(settings.data)
         recorders: list[IUsageRecorder] = [UsageLog()]
@@ -87,11 +95,25 @@ class HbbrService(MultiService):
         """What accepts connections, by the name of its port."""
         for port, factory in ((settings.relay_port, streams), (settings.relay_websocket_port, self.websocket)):
             sockets = listen_tcp(settings.bind, port, what)
-            self.addService(PortService([StreamPort(reactor, sock, factory) for sock in sockets]))
+            self._ports.append(PortService([StreamPort(reactor, sock, factory) for sock in sockets]))
+            self.addService(self._ports[-1])
         self.addService(blocklist)
         self.addService(blacklist)
 
     def stopService(self) -> "Deferred[None]":
-        """Stops accepting and ends the sessions."""
+        """Stops accepting; fires when the sessions have ended, or were ended after the stop timeout."""
+        self.relay.close()
+        for port in self._ports:
+            self.removeService(port)
+        if self.relay.sessions and self._stop_timeout:
+            self.log.info(
+                "{count} relay sessions may go on for {seconds} s",
+                count=len(self.relay.sessions),
+                seconds=self._stop_timeout,
+            )
+        ended = self.patience.until(lambda: not self.relay.sessions, self._stop_timeout)
+        return ended.addCallback(lambda _: self._stop())
+
+    def _stop(self) -> "Deferred[None]":
         self.relay.end_all()  # before the usage table stops, which is to have these sessions too
         return maybeDeferred(super().stopService)

@@ -51,6 +51,12 @@ class ClientSettings:
         told.accept(now, _UPDATES_PAUSE)
         return (self._update,)
 
+    def restore(self, serial: int, rendezvous_servers: Sequence[str]) -> None:
+        """What was stored meanwhile, if it is newer."""
+        if serial > self.serial:
+            self.serial = serial
+            self._update = ConfigUpdate(serial=serial, rendezvous_servers=rendezvous_servers)
+
     def configure_update(self, request: Request[ConfigUpdate]) -> Answer:
         """An administrator's update: from loopback only, and only upwards. It outlasts a restart."""
         update = request.message

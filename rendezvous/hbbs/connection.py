@@ -5,7 +5,7 @@ a connection that a peer registered on, or that a HealthCheck holds, stays and c
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol as Interface
 
 from google.protobuf.message import Message
@@ -49,9 +49,9 @@ class Link(Interface):
         """Seals every frame from now on. Raises Refused."""
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class Conversations:
-    """What every conversation needs; times are seconds."""
+    """What every conversation needs; times are seconds. None goes on while they are `closed`."""
 
     dispatcher: Dispatcher
     directory: Directory
@@ -59,6 +59,18 @@ class Conversations:
     clock: IReactorTime
     keep_alive: float
     first_frame_timeout: float
+    closed: bool = False
+    under_way: "set[Connection]" = field(default_factory=set)
+
+    def close(self) -> None:
+        """Ends all of them, after what was sent."""
+        self.closed = True
+        for connection in list(self.under_way):
+            connection.end()
+
+    def open(self) -> None:
+        """There may be conversations again."""
+        self.closed = False
 
 
 class Connection:
@@ -76,6 +88,7 @@ class Connection:
         self.source = source
         self.peer: Peer | None = None
         self.lost = False
+        shared.under_way.add(self)
 
     @property
     def carrier(self) -> str:
@@ -86,6 +99,8 @@ class Connection:
 
     def received(self, payload: bytes) -> None:
         """A payload came; an empty one is a heartbeat, and tells only that the client lives."""
+        if self._shared.closed:
+            self._close()
         if self.lost or self._closing:
             return
         if payload or self._held:
@@ -118,6 +133,10 @@ class Connection:
         self._shared.drops.count(self._transport.value, reason)
         self._close()
 
+    def end(self) -> None:
+        """Closes after what was sent."""
+        self._close()
+
     def _close(self) -> None:
         if not self._closing:
             self._closing = True
@@ -129,6 +148,7 @@ class Connection:
         if self.lost:
             return
         self.lost = True
+        self._shared.under_way.discard(self)
         if self._timer.active():
             self._timer.cancel()
         self._leave_peer()

@@ -90,6 +90,7 @@ class Exchanges:
         self._by_asker: dict[Address, list[Exchange]] = {}
         self._by_host: dict[str, int] = {}
         self._by_target: dict[str, int] = {}
+        self._closed = False
         self.recent: deque[Attempt] = deque(maxlen=RECENT)
         """How the latest requests ended, oldest first."""
 
@@ -104,6 +105,8 @@ class Exchanges:
         earlier = self._by_connection.get(request.connection)
         if earlier is not None:
             earlier.result.cancel()
+        if self._closed:
+            raise Refused("stopping")
         if len(self) >= self._limits.total:
             raise Refused("too_many_exchanges")
         if self._by_host.get(request.source.host, 0) >= self._limits.per_address:
@@ -120,6 +123,10 @@ class Exchanges:
         count_one(self._by_host, request.source.host)
         count_one(self._by_target, target.id)
         return exchange
+
+    def close(self) -> None:
+        """Nothing new begins; what is pending may end."""
+        self._closed = True
 
     def repeated(self, request: Request[Any]) -> Exchange | None:
         """The exchange that `request` asks for once more over the same connection; None when it is new.

@@ -34,7 +34,9 @@ from rendezvous.hbbs.tokens import JWTChecker
 from rendezvous.hbbs.udp import DatagramSender, RendezvousDatagrams
 from rendezvous.hbbs.websocket import websocket_factory
 from rendezvous.identity import Identity
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
+from rendezvous.patience import Patience
 from rendezvous.peers.directory import Directory
 from rendezvous.peers.limits import RegistrationLimits
 from rendezvous.peers.store import IPeerStore, Stored
@@ -43,6 +45,9 @@ from rendezvous.sockets import PortService, listen_tcp, listen_udp
 from rendezvous.stream_port import StreamPort
 from rendezvous.text_console import Console
 from rendezvous.tls import Certificates
+
+_LONGEST_WRITE = 30.0
+"""Seconds that the store has for what it was asked for."""
 
 
 class Spoken(NamedTuple):
@@ -53,6 +58,7 @@ class Spoken(NamedTuple):
     relaying: Relaying
     exchanges: Exchanges
     heartbeats: Heartbeats
+    client_settings: ClientSettings
     dispatcher: Dispatcher
     console: Console
 
@@ -63,6 +69,8 @@ class HbbsService(MultiService):
     The sockets are bound at once, so that a port in use is told before anything starts: raises ConfigError.
     `reactor` provides what Twisted's own reactors do.
     """
+
+    log = logger("hbbs")
 
     def __init__(
         self,
@@ -75,6 +83,9 @@ class HbbsService(MultiService):
         certificates: Certificates | None = None,
     ) -> None:
         super().__init__()
+        self.patience = Patience(reactor)
+        """How long a stop waits for pending requests."""
+        self._stop_timeout = settings.stop_timeout
         denied = ListFile(Path(settings.data, "denylist.txt"), reactor, lambda: self.cut_denied(), ids=True)
         self.denylist = denied
         self._denied = denied.entries
@@ -90,7 +101,7 @@ class HbbsService(MultiService):
         self.relays = RelayServers(settings.told_relays, geography, dict(settings.relay_places), reactor)
         self.max_peers = settings.max_peers
         self.spoken = spoken = self._spoken(settings, identity, store, stored, denied.entries, drops, reactor)
-        shared = Conversations(
+        self._conversations = shared = Conversations(
             spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
         )
         self.admission = Admission(settings.max_connections, settings.max_connections_per_address)
@@ -200,7 +211,16 @@ class HbbsService(MultiService):
         )
         commands = HbbsCommands(self.relays, routes, limits, changes, punch_requests, reactor.seconds)
         heartbeats = Heartbeats(self.directory, client_settings, denied, reactor, settings.max_lookups)
-        return Spoken(registration, punching, relaying, exchanges, heartbeats, dispatcher, commands.console())
+        return Spoken(
+            registration,
+            punching,
+            relaying,
+            exchanges,
+            heartbeats,
+            client_settings,
+            dispatcher,
+            commands.console(),
+        )
 
     def _listen_udp(
         self, settings: Settings, spoken: Spoken, denied: AddressList, drops: Drops, reactor: Any
@@ -226,8 +246,40 @@ class HbbsService(MultiService):
         self.relays.start()
         super().startService()
 
+    def freeze(self) -> "Deferred[None]":
+        """Ends all conversations, and with them registrations; fires when nothing will be written any more.
+
+        Nobody may listen meanwhile.
+        """
+        self._conversations.close()
+        asked = self.patience.until(lambda: not self.directory.waiting, _LONGEST_WRITE)
+        # The store does one thing after another, so that what was asked for before is done.
+        return asked.addCallback(lambda _: self.directory.restore(())).addErrback(lambda _: None)
+
+    def thaw(self) -> None:
+        """There may be conversations again."""
+        self._conversations.open()
+
+    def refresh(self, stored: Stored) -> None:
+        """Knows what is stored by now."""
+        self.directory.restock(stored.peers, stored.ids)
+        self.spoken.client_settings.restore(stored.serial, stored.rendezvous_servers)
+
     def stopService(self) -> "Deferred[None]":
-        """Stops accepting; fires when everything acknowledged is on disk, which it is anyway, and closed."""
+        """Fires when no request is pending, or after the stop timeout, and everything is on disk and closed.
+
+        Requests come no more. Connections do until then: they bring the answers to those that are pending.
+        """
+        exchanges = self.spoken.exchanges
+        exchanges.close()
+        if len(exchanges) and self._stop_timeout:
+            self.log.info(
+                "{count} requests may be answered for {seconds} s", count=len(exchanges), seconds=self._stop_timeout
+            )
+        drained = self.patience.until(lambda: not len(exchanges), self._stop_timeout)
+        return drained.addCallback(lambda _: self._stop())
+
+    def _stop(self) -> "Deferred[None]":
         self.relays.stop()
         stopped = maybeDeferred(super().stopService)
         return stopped.addCallback(lambda _: self.directory.stop())

@@ -16,9 +16,12 @@ from rendezvous.stream_port import StreamPort
 from rendezvous.wire.address import Address, plain_host
 from rendezvous.wire.framing import encode_frame, whole_frame
 from rendezvous.wire.messages import MalformedMessage, decode, encode
+from rendezvous.wire.rendezvous_pb2 import RendezvousMessage
 
 SHORT = frozenset({"test_nat_request", "online_request", "punch_hole_sent", "local_addr", "relay_response"})
 """The messages whose answer is the whole conversation, and is there at once."""
+_WAITING = RendezvousMessage.DESCRIPTOR.fields_by_name["punch_hole_request"].number << 3 | 2
+"""The byte that a PunchHoleRequest begins with: it waits for its answer, and is decoded only there."""
 _READ = 65536
 
 
@@ -48,7 +51,7 @@ class ShortRequestPort(StreamPort):
         """Answers when `data` is exactly one short request; False when it is for the slow path."""
         factory = self._factory
         payload = whole_frame(data, factory.max_frame)
-        if not payload:
+        if not payload or payload[0] == _WAITING:
             return False
         try:
             kind, message = decode(payload)

@@ -116,6 +116,15 @@ class Directory:
         self.days.stop()
         return self._store.close()
 
+    def restock(self, stored: int, ids: KnownIds) -> None:
+        """Another process has written to the store, which has so many peers now, with these `ids`."""
+        self.stored, self._ids = stored, ids
+
+    @property
+    def waiting(self) -> int:
+        """How many lookups and writes wait for the store."""
+        return len(self.lookups) + len(self.commits)
+
     def __len__(self) -> int:
         """Peers in memory."""
         return len(self._peers)

@@ -222,11 +222,24 @@ def _check(path: Path) -> None:
         _check_schema(connection)
 
 
+def stored_in(path: Path) -> Stored:
+    """What the database at `path`, which is ready, holds by now. Blocks. Raises StoreError."""
+    try:
+        with closing(sqlite3.connect(path, timeout=_BUSY)) as connection:
+            return _stored(connection)
+    except sqlite3.Error as error:
+        raise StoreError(f"db-url: {str(path)!r} can't be read: {error}.") from None
+
+
 def _upgrade(connection: sqlite3.Connection) -> Stored:
     _configure(connection)
     _run_schema(connection)
     connection.execute("begin immediate")
     connection.rollback()
+    return _stored(connection)
+
+
+def _stored(connection: sqlite3.Connection) -> Stored:
     peers = connection.execute("select count(*) from peer").fetchone()[0]
     ids = KnownIds((row[0] for row in connection.execute("select id from peer")), expected=peers)
     return Stored(peers, *_told(connection), ids)

@@ -114,6 +114,7 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.store.holding = self.store.broken = False
+        self.service.patience.lose()  # whatever a test has left pending
         self.service.stopService()
         self._folder.cleanup()
 

@@ -120,19 +120,19 @@ class TestReactor(MemoryReactorClock):
     def addReader(self, reader: Any) -> None:
         """Takes a port of ours: a UDP one gets its datagrams from memory, a TCP one leaves its factory."""
         if isinstance(reader, DatagramPort):
-            self.datagram_ports[reader._socket.family] = reader
-            reader._socket.close()
-            reader._socket = DatagramSocket(self.datagrams)  # type: ignore[assignment]
+            self.datagram_ports[reader.socket.family] = reader
+            reader.socket.close()
+            reader.socket = DatagramSocket(self.datagrams)  # type: ignore[assignment]
         elif isinstance(reader, StreamPort):
-            self.factories[reader._socket.getsockname()[1]] = reader._accepting
+            self.factories[reader.socket.getsockname()[1]] = reader._accepting
             if isinstance(reader, ShortRequestPort):
-                self.short_request_ports[reader._socket.getsockname()[1], reader._socket.family] = reader
+                self.short_request_ports[reader.socket.getsockname()[1], reader.socket.family] = reader
         super().addReader(reader)
 
     def receive(self, family: int, datagram: bytes, address: tuple[Any, ...]) -> None:
         """A datagram comes."""
         port = self.datagram_ports[family]
-        port._socket.received.append((datagram, address))  # type: ignore[attr-defined]
+        port.socket.received.append((datagram, address))  # type: ignore[attr-defined]
         port.doRead()
 
     def run_for(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """Floods of connections, from one address and from thousands: what they get, and what others get meanwhile.
 
-RENDEZVOUS_FLOOD_ADDRESSES sets from how many addresses a flood comes: 2,000 to 6,000, as the default limits are.
+RENDEZVOUS_FLOOD_ADDRESSES sets from how many addresses a flood comes: 2,000 to 5,000, as the default limits are.
 """
 
 from __future__ import annotations

@@ -74,6 +74,7 @@ def free_port() -> int:
 class ServerProcess:
     """One process; `flags` follow the sub-command, and the ports are given unless told not to.
 
+    Unless told otherwise it stops at once, whatever clients a test leaves behind.
     `part` is empty for both servers in one process, `hbbs` or `hbbr` for one of them.
     """
 
@@ -125,7 +126,7 @@ class ServerProcess:
         self.process = subprocess.Popen(
             self.arguments(),
             cwd=self.folder,
-            env=environment(self.folder, self.env),
+            env=environment(self.folder, {"STOP_TIMEOUT": "0", **self.env}),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -20,7 +20,7 @@ import pytest
 
 from tests.client.threads import wait_until
 from tests.integration.command import asked, call, refused, told
-from tests.integration.server import ServerProcess, environment, free_port, run_to_end, twistd
+from tests.integration.server import ServerProcess, environment, free_port, twistd
 from tests.integration.support import NewControlled, StartServer
 from tests.integration.test_web_privileges import NOBODY
 
@@ -232,23 +232,12 @@ def test_killed_and_started_again(start_server: StartServer) -> None:
     assert not path.exists()
 
 
-def test_second_server(served: ServerProcess) -> None:
-    """A second server on the same folder ends with one sentence."""
-    command = [
-        *twistd(),
-        "-n",
-        "--pidfile=",
-        "rendezvous",
-        "--data",
-        str(served.data),
-        "-p",
-        str(served.port + 1000),
-    ]
-    ended = run_to_end(command, served.folder)
-    assert ended.code == 1
-    assert len(ended.statements) == 1
-    assert "control.sock" in ended.statements[0]
-    assert len(asked(served, "status")) == 1
+def test_second_server(served: ServerProcess, start_server: StartServer) -> None:
+    """A second server on the same folder serves, and the command talks to the first."""
+    second = start_server("--data", str(served.data))
+    assert "control.sock" in second.wait_line("talks to another server")
+    assert served.process is not None
+    assert asked(served, "status")[0]["pid"] == served.process.pid
 
 
 def test_two_processes(start_server: StartServer, tmp_path: Path) -> None:

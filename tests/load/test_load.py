@@ -1,0 +1,24 @@
+"""200,000 peers, punches and relay sessions for a minute: nothing is lost and nothing grows.
+
+RENDEZVOUS_LOAD_SECONDS and RENDEZVOUS_LOAD_PEERS make it longer, or smaller.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.evidence import Evidence
+from tests.load.running import PEERS, SECONDS, Where, check, run
+
+
+@pytest.mark.slow
+def test_crowd_is_served(tmp_path: Path, evidence: Evidence) -> None:
+    """Each heartbeat, registration, punch and relayed message is answered; memory and descriptors have no trend."""
+    result = run(tmp_path, Where())
+    last = result.summary
+    print(last)
+    check(result)
+    figure = f"{PEERS} peers for {SECONDS} s: punches p50 {last['p50']:.1f} ms, p99 {last['p99']:.1f} ms"
+    evidence("A crowd is served, nothing is lost and nothing grows", figure)
