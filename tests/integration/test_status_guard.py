@@ -219,6 +219,20 @@ def test_events_are_bounded(browser: Browser) -> None:
     pytest.fail("there is no room")
 
 
+def test_connections_are_bounded(browser: Browser) -> None:
+    """An address has 32 of them, and others are served meanwhile."""
+    where, source = ("127.0.0.1", browser.port), unique_source()
+    held = [socket.create_connection(where, 20, (source, 0)) for _ in range(33)]
+    try:
+        assert held[32].recv(1) == b""
+        assert browser.ask("GET", "/")[0] == 200
+        held[0].sendall(b"GET /lists HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        assert b"200 OK" in held[0].recv(1000)
+    finally:
+        for connection in held:
+            connection.close()
+
+
 def test_without_a_login(stranger: Browser) -> None:
     """Only the way to log in is shown: pages lead there, everything else is refused."""
     for path in PAGES:

@@ -27,8 +27,8 @@ from rendezvous.web.channel import WebFactory
 
 PLACE = "status"
 """Where refusals of the port are counted."""
-_MOST_CONNECTIONS = 200
-_MOST_CONNECTIONS_PER_ADDRESS = 100
+_MOST_CONNECTIONS = 64
+_MOST_CONNECTIONS_PER_ADDRESS = 32
 _TIMEOUT = 30.0
 """Seconds that a browser has for a request."""
 HEADERS = {
