@@ -112,9 +112,7 @@ class Settings:
         "5", integer(0, 3600, " seconds"), "how long relay sessions and pending requests may go on after SIGTERM"
     )
     restart_timeout: int = _setting(
-        "3600",
-        integer(0, 604800, " seconds"),
-        "how long relay sessions may go on in the old process after SIGUSR2",
+        "3600", integer(0, 604800, " seconds"), "how long they may go on in the old process after SIGUSR2"
     )
     serial: int = _setting(
         "0", integer(0, 2**31 - 1), "serial of the settings sent to clients", servers="hbbs", short="s"
