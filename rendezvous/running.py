@@ -47,6 +47,7 @@ class Running(MultiService):
         self._predecessor = predecessor
         self._start = [sys.executable, *sys.orig_argv[1:]], os.getcwd()  # before twistd changes the folder
         self._handover: Handover | None = None
+        self._ending = False
         self._alive = LoopingCall(notifier.tell, WATCHDOG=1)
         self._alive.clock = reactor
 
@@ -59,8 +60,8 @@ class Running(MultiService):
             except StoreError as error:
                 self._predecessor.refuse(str(error))
                 raise SystemExit(str(error)) from None
+        on_signal(signal.SIGUSR2, self.restart, self._reactor)  # before anybody is told that it is ready
         super().startService()
-        on_signal(signal.SIGUSR2, self.restart, self._reactor)
         self._reactor.callWhenRunning(self._ready)
 
     def _ready(self) -> None:
@@ -97,11 +98,18 @@ class Running(MultiService):
             process=process,
             count=self._service.sessions,
         )
+        for number in (signal.SIGTERM, signal.SIGINT):
+            on_signal(number, self._end, self._reactor)
         self._service.retire(self._restart_timeout).addBoth(self._retired)
 
     def _retired(self, _: object) -> None:
-        if self.running:
-            self._service.hasten()
+        self._service.hasten()
+        self._end()
+
+    def _end(self) -> None:
+        """Ends once, whether a signal comes or the last session ends first."""
+        if not self._ending and self.running:
+            self._ending = True
             self._reactor.stop()
 
     # The end -------------------------------------------------------------------------------------

@@ -19,13 +19,14 @@ from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.handover import Predecessor
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
-from rendezvous.identity import load_identity
+from rendezvous.identity import PUBLIC_FILE, SECRET_FILE, load_identity
 from rendezvous.inherited import inherited
 from rendezvous.log_output import Logged, open_output, twistd_options
 from rendezvous.logs import gate
 from rendezvous.metrics import DropReport, Drops, LoopLag
 from rendezvous.notify import Notifier
 from rendezvous.own_address import own_address_in
+from rendezvous.ownership import made_for
 from rendezvous.patience import Patience
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.running import Running
@@ -137,7 +138,9 @@ def makeService(options: _ServerOptions) -> IService:
         settings = replace(settings, warnings=(*settings.warnings, warning))
     try:
         inherited.receive(os.environ, reactor)
-        service = compose(settings, reactor, raise_descriptor_limit())
+        user, group = (twistd["uid"], twistd["gid"]) if twistd is not None else (None, None)
+        with made_for(user, group, _made_at_first(settings)):
+            service = compose(settings, reactor, raise_descriptor_limit())
         predecessor = Predecessor.of(os.environ)
         running = Running(service, Notifier(os.environ), reactor, settings.restart_timeout, predecessor)
         return Logged(running, lambda: open_output(twistd, settings.log_format) if twistd else None, reactor)
@@ -145,6 +148,12 @@ def makeService(options: _ServerOptions) -> IService:
         raise _ended(str(error)) from None
     except MemoryError:
         raise _ended("There is not enough memory to start; give it more.") from None
+
+
+def _made_at_first(settings: Settings) -> list[Path]:
+    """The files that a first start makes."""
+    names = [SECRET_FILE, PUBLIC_FILE, settings.db_url, *([settings.usage_db] if settings.usage_db else [])]
+    return [Path(settings.data, name) for name in names]
 
 
 def _ended(why: str) -> SystemExit:

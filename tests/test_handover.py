@@ -15,6 +15,7 @@ from twisted.internet.threads import deferToThread
 from rendezvous.composed import Composed
 from rendezvous.config import load
 from rendezvous.handover import Handover, Predecessor
+from rendezvous.peers.store import PeerRecord, SQLitePeerStore
 from rendezvous.tap import compose
 from tests.client.controlled import Identity
 from tests.client.controlling import Controlling
@@ -91,6 +92,23 @@ async def test_conversations_after_a_failure(tmp_path: Path) -> None:
         assert (tmp_path / "went").read_text() == "go\n"
         asker = Controlling(Server("127.0.0.1", port, 0, "", b""), source=unique_source())
         assert await deferToThread(asker.online, ["nobody"]) == [False]
+
+
+@on_reactor
+async def test_what_was_written_meanwhile(tmp_path: Path) -> None:
+    """Peers and settings that the old process has stored since the new one was prepared are known to it."""
+    with serving(tmp_path) as (service, _):
+        hbbs = service.hbbs
+        assert hbbs is not None
+        other = SQLitePeerStore(tmp_path / "db_v2.sqlite3", reactor)
+        await other.save([PeerRecord("123456789", b"uuid", b"pk", "127.0.0.1")])
+        await other.save_client_settings(7, ["a.example"])
+        await other.close()
+        assert hbbs.directory.is_unknown("123456789")
+        service.refresh()
+        assert not hbbs.directory.is_unknown("123456789")
+        assert hbbs.directory.stored == 1
+        assert hbbs.spoken.client_settings.serial == 7
 
 
 def test_no_predecessor() -> None:

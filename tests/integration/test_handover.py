@@ -17,9 +17,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.client.controlled import Identity, Registration
+from tests.client.controlled import Identity
 from tests.client.controlling import Controlling
-from tests.client.links import Link, Server
+from tests.client.links import Link, Server, Transport, dial
+from tests.client.threads import wait_until
 from tests.client.udp import UdpLink
 from tests.integration.server import ServerProcess, free_port, twistd
 from tests.integration.support import NewControlled, StartServer, unique_source
@@ -36,9 +37,10 @@ def handed_over(server: ServerProcess) -> Iterator[int]:
     """A new process has taken over; its id. It is ended in the end."""
     assert server.process is not None
     server.process.send_signal(signal.SIGUSR2)
-    found = re.search(r"process (\d+) has taken over", server.wait_line("has taken over", 30))
-    assert found is not None
-    with ending(server, int(found[1])) as new:
+    # The old one may have ended before its last line is read.
+    wait_until(lambda: "has taken over" in server.output, 30, "nothing has taken over")
+    [process] = re.findall(r"process (\d+) has taken over", server.output)
+    with ending(server, int(process)) as new:
         yield new
 
 
@@ -51,10 +53,17 @@ def ending(server: ServerProcess, new: int) -> Iterator[int]:
     finally:
         with contextlib.suppress(ProcessLookupError):
             os.kill(new, signal.SIGTERM)
+        server.process.terminate()
         server.process.wait(10)
         assert server._reader is not None
         server._reader.join(10)  # until all have closed it
         assert not server._reader.is_alive()
+
+
+def joined(first: Link, second: Link) -> None:
+    """The sides of a session reach each other."""
+    first.send_payload(b"joined")
+    assert second.receive_payload() == b"joined"
 
 
 class Meanwhile:
@@ -175,28 +184,37 @@ def test_nothing_is_cut(start_server: StartServer, new_controlled: NewControlled
                 assert process.wait(10) == 0
 
 
-@pytest.mark.parametrize("registration", ["secured", "websocket"])
+@pytest.mark.parametrize("transport", ["secured", "websocket"])
 def test_registered_connections(
-    start_server: StartServer, new_controlled: NewControlled, registration: Registration
+    start_server: StartServer, new_controlled: NewControlled, transport: Transport
 ) -> None:
     """A client that is registered on a connection loses it, comes back, and is reached by the new process."""
     server = start_server()
-    view = server.view()
-    peer = new_controlled(view, registration)
+    view, peer = server.view(), Identity.make()
+    with pair(view, "tcp", "tcp") as (first, second), dial(transport, view, (unique_source(), 0)) as link:
+        joined(first, second)
+        assert link.ask(peer.register_pk()).register_pk_response.result == OK
+        with handed_over(server):
+            link.wait_closed()
+            again = new_controlled(view, transport, identity=peer)
+            with Controlling(view, source=unique_source()).connect_by_relay(again.id) as session:
+                assert session.round_trip(b"hello") == b"hello"
+            joined(first, second)
+
+
+def test_nothing_to_keep(start_server: StartServer) -> None:
+    """Without relay sessions the old process ends at once."""
+    server = start_server()
     with handed_over(server):
         assert server.process is not None
-        assert server.process.wait(10) == 0  # nothing keeps it
-        again = new_controlled(view, registration, identity=peer.identity)
-        with Controlling(view, source=unique_source()).connect_by_relay(again.id) as session:
-            assert session.round_trip(b"hello") == b"hello"
+        assert server.process.wait(10) == 0
 
 
 def test_deadline(start_server: StartServer) -> None:
     """Sessions that do not end are ended."""
     server = start_server("--restart-timeout", "1")
     with pair(server.view(), "tcp", "tcp") as (first, second):
-        first.send_payload(b"joined")
-        assert second.receive_payload() == b"joined"
+        joined(first, second)
         with handed_over(server):
             begin = time.monotonic()
             first.wait_closed()

@@ -111,3 +111,24 @@ def test_new_files_that_only_root_may_read(public: Path, start_server: StartServ
         file.chmod(0o644)
     wait_followed(web, new)
     assert web.process.output.count(KEPT) == 1
+
+
+def test_first_start(start_server: StartServer, public: Path) -> None:
+    """What root makes in the user's folder is the user's; a key that is there already stays root's."""
+    port, data = free_port(), public / "data"
+    data.mkdir()
+    os.chown(data, NOBODY, NOBODY)
+    command = [*twistd(), "-n", "--pidfile=", "--uid", str(NOBODY), "--gid", str(NOBODY), "rendezvous"]
+    command += ["--data", str(data), "-p", str(port), "--usage-db", "usage.sqlite3"]
+    for _ in range(2):
+        server = start_server(folder=public, port=port, command=command)
+        with dial("secured", server.view()) as link:
+            answer = link.ask(Identity.make().register_pk())
+            assert answer.register_pk_response.result == pb.RegisterPkResponse.OK
+        owners = {(path.name, path.stat().st_uid, path.stat().st_gid) for path in data.iterdir()}
+        made = ("id_ed25519", "id_ed25519.pub", "db_v2.sqlite3", "usage.sqlite3")
+        assert owners >= {(name, NOBODY, NOBODY) for name in made}
+        server.stop()
+    os.chown(data / "id_ed25519", 0, 0)
+    start_server(folder=public, port=port, command=command)
+    assert (data / "id_ed25519").stat().st_uid == 0
