@@ -16,6 +16,8 @@ import pytest
 from tests.integration.pages import PAGES, PASSWORD, PASSWORD_HASH, serve_page
 from tests.integration.server import ServerProcess, free_port, run_to_end
 from tests.integration.support import StartServer, unique_source
+from tests.integration.test_handover import handed_over
+from tests.integration.test_relay import pair
 
 
 @dataclass
@@ -316,6 +318,37 @@ def test_one_server_alone(start_server: StartServer, part: str) -> None:
     missing = {"hbbs": {"/sessions"}, "hbbr": {"/client", "/peers", "/requests", "/relays"}}[part]
     for path in PAGES:
         assert browser.ask("GET", path)[0] == (400 if path in missing else 200), path
+
+
+def test_another_process_takes_over(start_server: StartServer) -> None:
+    """The old one, which keeps a relay session, sends browsers to the new one; open windows ask again."""
+    server, url = serve_page(start_server)
+    browser = Browser(server, int(url.rpartition(":")[2]))
+    kept = HTTPConnection("127.0.0.1", browser.port, 20)
+    with (
+        pair(server.view(), "tcp", "tcp") as (one, other),
+        closing(kept),
+        socket.create_connection(("127.0.0.1", browser.port), 20) as stream,
+    ):
+        one.send_payload(b"hello")
+        assert other.receive_payload(10) == b"hello"
+        stream.sendall(b"GET /events HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        received = stream.recv(1000)
+        assert b"200 OK" in received
+        kept.request("GET", "/sessions")
+        assert "1 session<" in kept.getresponse().read().decode()
+        with handed_over(server):
+            while not received.endswith(b"0\r\n\r\n"):
+                more = stream.recv(1000)
+                assert more
+                received += more
+            kept.request("GET", "/sessions?again=1")
+            answer = kept.getresponse()
+            assert (answer.status, answer.headers["Location"]) == (307, "/sessions?again=1")
+            assert answer.headers["Connection"] == "close"
+            assert "0 sessions<" in browser.ask("GET", "/sessions")[1]
+            one.close()
+            other.close()
 
 
 def test_port_in_use(start_server: StartServer) -> None:

@@ -1,11 +1,12 @@
 """The status page as a service: its port, and what guards it."""
 
+from collections.abc import Sequence
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
-from twisted.web.http import FORBIDDEN
+from twisted.web.http import FORBIDDEN, TEMPORARY_REDIRECT
 from twisted.web.resource import IResource, Resource
 from twisted.web.server import Request
 from zope.interface import implementer
@@ -53,9 +54,9 @@ class PagesService(MultiService):
         super().__init__()
         logins = Logins(settings.status_password, reactor)
         sampler = Sampler(operations.status, reactor)
-        self._streams = Streams(sampler)
+        streams = Streams(sampler)
         audit = Audit(Path(settings.data), reactor)
-        app = application(operations, logins, sampler, self._streams, audit, b"rendezvous-%d" % where.port)
+        app = application(operations, logins, sampler, streams, audit, b"rendezvous-%d" % where.port)
         root = _Guarded(app.resource(), settings.host, forwarded=logins.needed)
         admission = Admission(_MOST_CONNECTIONS, _MOST_CONNECTIONS_PER_ADDRESS)
         policy = AcceptPolicy(admission, (), Proxies(), drops, reactor, _TIMEOUT)
@@ -63,13 +64,25 @@ class PagesService(MultiService):
         factory.place = PLACE
         sockets = listen_tcp(where.host, where.port, "status", where="status")
         self.addService(sampler)
-        self.addService(PortService([StreamPort(reactor, sock, factory) for sock in sockets]))
+        self.addService(_Ports([StreamPort(reactor, sock, factory) for sock in sockets], root, streams))
 
-    def stopService(self) -> Any:
-        """Ends the streams as well."""
-        stopped = super().stopService()
+
+class _Ports(PortService):
+    """The port, with what is left to do on its connections when it is closed.
+
+    The process may go on for its relay sessions, while another one serves the page.
+    """
+
+    def __init__(self, ports: Sequence[StreamPort], root: "_Guarded", streams: Streams) -> None:
+        super().__init__(ports)
+        self._root = root
+        self._streams = streams
+
+    def stopService(self) -> None:
+        """Ends listening. Browsers are to ask again on new connections."""
+        super().stopService()
+        self._root.over = True
         self._streams.end()
-        return stopped
 
 
 @implementer(IResource)
@@ -87,11 +100,19 @@ class _Guarded(Resource):
         self._app = app
         self._names = {"localhost", host.lower()}
         self._forwarded = forwarded
+        self.over = False
+        """Whether the port is closed."""
 
     def render(self, request: Request) -> Any:
         """See IResource."""
         for name, value in HEADERS.items():
             request.setHeader(name, value)
+        if self.over:
+            request.channel.persistent = False
+            request.setHeader(b"Connection", b"close")
+            request.setHeader(b"Location", request.uri)
+            request.setResponseCode(TEMPORARY_REDIRECT)
+            return b""
         if not self._is_expected(request.getHeader("host") or ""):
             return _refused(request, b"This name is not expected here; use an address, or the name of --host.\n")
         if not self._forwarded and any(map(request.getHeader, ("forwarded", "x-forwarded-for", "x-real-ip"))):
