@@ -1,5 +1,6 @@
 """Lists of addresses, networks and ids: one at the beginning of each line of a file, or edited at run time."""
 
+import encodings.utf_8_sig  # noqa: F401 - a list may come when --uid keeps Python's files from being read
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator

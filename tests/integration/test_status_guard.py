@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import socket
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from http.client import HTTPConnection, HTTPResponse
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from urllib.parse import urlencode
 
 import pytest
 
 from tests.integration.pages import PAGES, PASSWORD, PASSWORD_HASH, serve_page
-from tests.integration.server import ServerProcess, free_port, run_to_end
+from tests.integration.server import ServerProcess, free_port, run_to_end, twistd
 from tests.integration.support import StartServer, unique_source
 from tests.integration.test_handover import handed_over
 from tests.integration.test_relay import pair
+from tests.integration.test_web_privileges import NOBODY
 
 
 @dataclass
@@ -349,6 +353,30 @@ def test_another_process_takes_over(start_server: StartServer) -> None:
             assert "0 sessions<" in browser.ask("GET", "/sessions")[1]
             one.close()
             other.close()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may change to another user")
+def test_another_user(start_server: StartServer) -> None:
+    """With --uid everything is served, also where that user may not read the files of Python."""
+    with TemporaryDirectory() as name:
+        folder, port = Path(name), free_port()
+        folder.chmod(0o755)
+        data = folder / "data"
+        data.mkdir()
+        os.chown(data, NOBODY, NOBODY)
+        command = [*twistd(), "-n", "--pidfile=", "--uid", str(NOBODY), "--gid", str(NOBODY), "rendezvous"]
+        command += ["--data", str(data), "-p", str(port), "--status", str(port + 5)]
+        environment = {"STATUS_PASSWORD": PASSWORD_HASH}
+        server = start_server(folder=folder, port=port, command=command, env=environment)
+        browser = Browser(server, port + 5)
+        assert browser.log_in("wrong") == 403
+        assert browser.log_in(PASSWORD) == 303
+        for path in (*PAGES, "/static/style.css", "/history"):
+            assert browser.ask("GET", path)[0] == 200, path
+        form = {"token": browser.token("/lists"), "list": "denylist", "entry": "192.0.2.8", "do": "add"}
+        assert browser.ask("POST", "/lists", form)[0] == 303
+        assert (data / "audit.log").stat().st_uid == NOBODY
+        server.stop()
 
 
 def test_port_in_use(start_server: StartServer) -> None:

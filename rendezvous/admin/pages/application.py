@@ -56,9 +56,14 @@ def application(
     """The application; `cookie_name` is that of its logins."""
     app: Klein = Klein()
     templates = Environment(
-        loader=PackageLoader("rendezvous.admin.pages"), autoescape=True, undefined=StrictUndefined, trim_blocks=True
+        loader=PackageLoader("rendezvous.admin.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        auto_reload=False,
     )
     templates.filters |= FORMATS
+    loaded = {name: templates.get_template(name) for name in templates.list_templates()}  # while they are readable
     static = {name: Path(__file__).with_name("static").joinpath(name).read_bytes() for name in _STATIC}
 
     def cookie(request: Any) -> bytes:
@@ -69,7 +74,7 @@ def application(
         request.setHeader(b"Content-Type", b"text/html; charset=utf-8")
         may = logins.may(cookie(request))
         shared = {"page": name, "token": logins.token(cookie(request)), "menu": may, "login": logins.needed}
-        return templates.get_template(f"{name}.html").render(shared | values).encode()
+        return loaded[f"{name}.html"].render(shared | values).encode()
 
     def route(path: str, method: str = "GET", *, open: bool = False) -> Callable[[Render], Render]:
         """Calls the function below for requests of those who may: everybody if it is `open`."""

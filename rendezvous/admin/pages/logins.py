@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import secrets
 from collections import OrderedDict, deque
+from importlib import import_module
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -35,6 +36,8 @@ class Logins:
     """The logins of browsers. With an empty `password_hash` nobody has to log in."""
 
     def __init__(self, password_hash: str, reactor: Any) -> None:
+        if password_hash:
+            import_module("argon2")  # now: after --uid the files of Python may be unreadable
         self._hash = password_hash
         self._reactor = reactor
         self._secret = secrets.token_bytes(32)

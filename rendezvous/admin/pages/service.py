@@ -1,6 +1,7 @@
 """The status page as a service: its port, and what guards it."""
 
 from collections.abc import Sequence
+from importlib import import_module
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ from rendezvous.web.channel import WebFactory
 
 PLACE = "status"
 """Where refusals of the port are counted."""
+_NEEDED_LATER = ("encodings.idna", "email.policy")
+"""What requests have imported: after --uid the files of Python may be unreadable."""
 _MOST_CONNECTIONS = 64
 _MOST_CONNECTIONS_PER_ADDRESS = 32
 _TIMEOUT = 30.0
@@ -52,6 +55,8 @@ class PagesService(MultiService):
         self, settings: Settings, where: HostPort, operations: Operations, drops: Drops, reactor: Any
     ) -> None:
         super().__init__()
+        for name in _NEEDED_LATER:
+            import_module(name)
         logins = Logins(settings.status_password, reactor)
         sampler = Sampler(operations.status, reactor)
         streams = Streams(sampler)
