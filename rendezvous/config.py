@@ -11,7 +11,8 @@ from typing import Any
 
 from rendezvous.config_files import by_name, read_dotenv, read_ini
 from rendezvous.config_values import ConfigError
-from rendezvous.settings import HBBS_DEFAULT_KEY, SETTINGS, Server, Setting, Settings
+from rendezvous.setting import Server, Setting
+from rendezvous.settings import HBBS_DEFAULT_KEY, SETTINGS, Settings
 from rendezvous.wire.address import is_loopback
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rendezvous.settings import Server
+from rendezvous.setting import Server
 
 _LONGEST = 107
 """Bytes of a path that fit into a socket's address."""

@@ -9,7 +9,8 @@ from rendezvous.config import from_arguments
 from rendezvous.config_values import ConfigError
 from rendezvous.descriptors import descriptor_limit
 from rendezvous.peers.store import StoreError
-from rendezvous.settings import Server, settings_of
+from rendezvous.setting import Server
+from rendezvous.settings import settings_of
 from rendezvous.tap import compose
 
 

@@ -1,10 +1,9 @@
 """Every setting: its name, default, allowed values and effect (docs/configuration.md)."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
-from typing import Any, Literal, TypeVar
 
 from rendezvous.config_values import (
     HostPort,
@@ -29,58 +28,11 @@ from rendezvous.config_values import (
     text,
     yes_no,
 )
-
-Server = Literal["both", "hbbs", "hbbr"]
-
-T = TypeVar("T")
+from rendezvous.setting import Server, Setting, declared
 
 HBBS_DEFAULT_KEY = "-"
 NO_EFFECT = ("max_database_connections", "test_hbbs")
 """Settings of the Rust server that are accepted and change nothing here."""
-
-
-@dataclass(frozen=True)
-class Setting:
-    """What is to be known about a setting besides its value."""
-
-    name: str
-    default: str
-    parse: Callable[[str], Any]
-    help: str
-    servers: frozenset[str]
-    short: str | None
-    flag: bool
-    keeps_empty: bool
-    repeatable: bool
-    secret: bool
-    """Whether the value is not told."""
-
-    def flag_name(self, server: Server) -> str:
-        """The long option of this setting in the sub-command of `server`."""
-        name = "port" if server == "hbbr" and self.name == "relay_port" else self.name
-        return name.replace("_", "-")
-
-    def short_name(self, server: Server) -> str | None:
-        """The short option; the relay's port has it only where the ID server's does not."""
-        return None if server == "both" and self.name == "relay_port" else self.short
-
-
-def _setting(
-    default: str,
-    parse: Callable[[str], T],
-    help: str,
-    *,
-    servers: str = "hbbs hbbr",
-    short: str | None = None,
-    flag: bool = True,
-    keeps_empty: bool = False,
-    repeatable: bool = False,
-    secret: bool = False,
-) -> T:
-    both = frozenset(servers.split()) | {"both"}
-    metadata = {"setting": (default, parse, help, both, short, flag, keeps_empty, repeatable, secret)}
-    value: T = field(metadata=metadata)
-    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,256 +44,256 @@ class Settings:
     """Setting's name -> where its value came from; those at their default are missing."""
     warnings: tuple[str, ...]
 
-    data: str = _setting(".", text, "folder of the keys, the database and the address lists")
-    host: str = _setting("", text, "name or address by which clients reach this server, for what is shown at start")
-    bind: str = _setting("", bind_address, "IP address to listen on; all of them when empty", short="b")
-    port: int = _setting("21116", integer(2, 65532), "main port P; P-1, P+2 go with it", servers="hbbs", short="p")
-    relay_port: int = _setting(
+    data: str = declared(".", text, "folder of the keys, the database and the address lists")
+    host: str = declared("", text, "name or address by which clients reach this server, for what is shown at start")
+    bind: str = declared("", bind_address, "IP address to listen on; all of them when empty", short="b")
+    port: int = declared("21116", integer(2, 65532), "main port P; P-1, P+2 go with it", servers="hbbs", short="p")
+    relay_port: int = declared(
         "", integer(1, 65533), "relay port Q, P+1 when not given; Q+2 goes with it", servers="hbbr", short="p"
     )
-    key: str = _setting(
+    key: str = declared(
         "",
         text,
         "key: - or _ loads or makes a pair; empty asks clients for none; else see docs",
         short="k",
         keeps_empty=True,
     )
-    consoles: bool = _setting("yes", yes_no, "text consoles and ConfigUpdate from loopback")
-    control: bool = _setting("yes", yes_no, "a socket in the data folder for the rendezvous command")
-    stop_timeout: int = _setting(
+    consoles: bool = declared("yes", yes_no, "text consoles and ConfigUpdate from loopback")
+    control: bool = declared("yes", yes_no, "a socket in the data folder for the rendezvous command")
+    stop_timeout: int = declared(
         "5", integer(0, 3600, " seconds"), "how long relay sessions and pending requests may go on after SIGTERM"
     )
-    restart_timeout: int = _setting(
+    restart_timeout: int = declared(
         "3600", integer(0, 604800, " seconds"), "how long they may go on in the old process after SIGUSR2"
     )
-    serial: int = _setting(
+    serial: int = declared(
         "0", integer(0, 2**31 - 1), "serial of the settings sent to clients", servers="hbbs", short="s"
     )
-    rendezvous_servers: tuple[str, ...] = _setting(
+    rendezvous_servers: tuple[str, ...] = declared(
         "", host_list, "ID servers that clients are told of, separated by commas", servers="hbbs", short="R"
     )
-    software_url: str = _setting(
+    software_url: str = declared(
         "",
         software_url,
         "download address that older clients are told of, ending in -VERSION",
         servers="hbbs",
         short="u",
     )
-    relay_servers: tuple[str, ...] = _setting(
+    relay_servers: tuple[str, ...] = declared(
         "", host_list, "relay servers to choose from, separated by commas", servers="hbbs", short="r"
     )
-    rmem: int = _setting(
+    rmem: int = declared(
         "0",
         integer(0, 2**31 - 1, " bytes"),
         "UDP receive buffer in bytes; 0: as large as is useful",
         servers="hbbs",
         short="M",
     )
-    mask: IPv4Network | None = _setting(
+    mask: IPv4Network | None = declared(
         "", ipv4_network, "IPv4 network whose members reach each other directly", servers="hbbs"
     )
-    keep_alive: int = _setting(
+    keep_alive: int = declared(
         "60",
         integer(1, 3600, " seconds"),
         "seconds that a TCP or WebSocket registration may be silent",
         servers="hbbs",
     )
-    always_use_relay: bool = _setting("no", yes_no, "never punch", servers="hbbs", flag=False)
-    local_ip: str = _setting(
+    always_use_relay: bool = declared("no", yes_no, "never punch", servers="hbbs", flag=False)
+    local_ip: str = declared(
         "",
         local_address,
         "this machine's address inside --mask; found out when not given",
         servers="hbbs",
         flag=False,
     )
-    db_url: str = _setting(
+    db_url: str = declared(
         "db_v2.sqlite3", database_file, "SQLite file, relative to --data", servers="hbbs", flag=False
     )
-    max_database_connections: str = _setting("", text, "accepted, without effect", servers="hbbs", flag=False)
-    test_hbbs: str = _setting("", text, "accepted, without effect", servers="hbbs", flag=False)
+    max_database_connections: str = declared("", text, "accepted, without effect", servers="hbbs", flag=False)
+    test_hbbs: str = declared("", text, "accepted, without effect", servers="hbbs", flag=False)
 
-    registrations_per_address: int = _setting(
+    registrations_per_address: int = declared(
         "32",
         integer(1, 10**6),
         "RegisterPk accepted from an address without a pause of 61 seconds",
         servers="hbbs",
     )
-    ids_per_address: int = _setting(
+    ids_per_address: int = declared(
         "300", integer(1, 10**6), "different ids registered from an address in a day", servers="hbbs"
     )
-    registrations_per_id: int = _setting(
+    registrations_per_id: int = declared(
         "3", integer(1, 10**6), "RegisterPk accepted for an id without a pause of 7 seconds", servers="hbbs"
     )
-    max_lookups: int = _setting(
+    max_lookups: int = declared(
         "20000", integer(1, 10**7), "ids being looked up in the database at a time", servers="hbbs"
     )
-    max_writes: int = _setting(
+    max_writes: int = declared(
         "100000", integer(1, 10**7), "registrations waiting to be written at a time", servers="hbbs"
     )
-    max_tracked: int = _setting(
+    max_tracked: int = declared(
         "100000", integer(100, 10**7), "addresses and ids whose rates are remembered at a time", servers="hbbs"
     )
-    max_exchanges: int = _setting(
+    max_exchanges: int = declared(
         "20000", integer(1, 10**7), "punch and relay requests waiting for an answer at a time", servers="hbbs"
     )
-    max_exchanges_per_address: int = _setting(
+    max_exchanges_per_address: int = declared(
         "256", integer(1, 10**6), "the same for one asking address", servers="hbbs"
     )
-    max_exchanges_per_target: int = _setting(
+    max_exchanges_per_target: int = declared(
         "64", integer(1, 10**6), "the same for one client asked for", servers="hbbs"
     )
-    exchange_timeout: int = _setting(
+    exchange_timeout: int = declared(
         "30", integer(1, 600, " seconds"), "how long the other client may take to answer", servers="hbbs"
     )
-    max_frame: int = _setting(
+    max_frame: int = declared(
         "65536", integer(1024, 2**24, " bytes"), "longest message from a TCP or WebSocket client", servers="hbbs"
     )
-    max_connections: int = _setting(
+    max_connections: int = declared(
         "12000", integer(1, 10**6), "TCP and WebSocket connections of hbbs at a time", servers="hbbs"
     )
-    max_connections_per_address: int = _setting(
+    max_connections_per_address: int = declared(
         "1000", integer(1, 10**6), "the same for one address", servers="hbbs"
     )
-    first_frame_timeout: int = _setting(
+    first_frame_timeout: int = declared(
         "30", integer(1, 600, " seconds"), "how long a connection may go without a whole message"
     )
 
-    relay_for: tuple[tuple[IPv4Network | IPv6Network, str], ...] = _setting(
+    relay_for: tuple[tuple[IPv4Network | IPv6Network, str], ...] = declared(
         "",
         relays_for,
         "NETWORK=RELAY: the name by which clients in a network reach this server's relay; repeatable",
         servers="hbbs",
         repeatable=True,
     )
-    geoip: str = _setting(
+    geoip: str = declared(
         "", text, "MaxMind DB file; clients get the healthy relay nearest to both of them", servers="hbbs"
     )
-    relay_places: tuple[tuple[str, Place], ...] = _setting(
+    relay_places: tuple[tuple[str, Place], ...] = declared(
         "",
         relay_places,
         "RELAY=LATITUDE/LONGITUDE: where a relay stands, when the MaxMind DB does not know; repeatable",
         servers="hbbs",
         repeatable=True,
     )
-    api_server: str = _setting("", api_server, "API server that HttpProxyRequest is forwarded to", servers="hbbs")
-    api_timeout: int = _setting(
+    api_server: str = declared("", api_server, "API server that HttpProxyRequest is forwarded to", servers="hbbs")
+    api_timeout: int = declared(
         "30", integer(1, 600, " seconds"), "how long the API server may take to answer", servers="hbbs"
     )
-    max_api_message: int = _setting(
+    max_api_message: int = declared(
         "4194304",
         integer(1024, 2**28, " bytes"),
         "longest request to and answer from the API server",
         servers="hbbs",
     )
-    max_api_calls: int = _setting(
+    max_api_calls: int = declared(
         "100", integer(1, 10**6), "requests forwarded to the API server at a time", servers="hbbs"
     )
-    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = _setting(
+    trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = declared(
         "", networks, "networks whose X-Forwarded-For and X-Real-IP are believed on WebSocket"
     )
-    proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = _setting(
+    proxy_protocol: tuple[IPv4Network | IPv6Network, ...] = declared(
         "", networks, "networks whose TCP connections must begin with PROXY protocol"
     )
-    websocket_origins: tuple[str, ...] = _setting("", origins, "origins whose pages may use WebSocket; empty: any")
-    known_only: bool = _setting("no", yes_no, "register no ids that are not stored already", servers="hbbs")
-    max_peers: int = _setting(
+    websocket_origins: tuple[str, ...] = declared("", origins, "origins whose pages may use WebSocket; empty: any")
+    known_only: bool = declared("no", yes_no, "register no ids that are not stored already", servers="hbbs")
+    max_peers: int = declared(
         "10000000", integer(1, 10**9), "peers stored; when that many are, new ones are refused", servers="hbbs"
     )
-    must_login: bool = _setting(
+    must_login: bool = declared(
         "no", yes_no, "punch and relay requests need a token signed with the --token-secret", servers="hbbs"
     )
-    token_secret: str = _setting("", text, "file with the HS256 secret of the API server's tokens", servers="hbbs")
+    token_secret: str = declared("", text, "file with the HS256 secret of the API server's tokens", servers="hbbs")
 
-    https: int = _setting("0", integer(0, 65535), "port for WebSocket and API calls over TLS; 0: none")
-    http: int = _setting("0", integer(0, 65535), "port for the same without TLS; 0: none")
-    certificate: str = _setting("", text, "PEM file with the certificate and its chain, for TLS")
-    private_key: str = _setting("", text, "PEM file with its private key; the same file when not given")
-    certificates: str = _setting("", text, "folder with more certificates and keys, chosen by the name asked for")
-    acme_webroot: str = _setting("", text, "folder whose .well-known/acme-challenge is served on --http")
-    max_web_connections: int = _setting("1000", integer(1, 10**6), "HTTP connections at a time")
-    max_web_connections_per_address: int = _setting("200", integer(1, 10**6), "the same for one address")
+    https: int = declared("0", integer(0, 65535), "port for WebSocket and API calls over TLS; 0: none")
+    http: int = declared("0", integer(0, 65535), "port for the same without TLS; 0: none")
+    certificate: str = declared("", text, "PEM file with the certificate and its chain, for TLS")
+    private_key: str = declared("", text, "PEM file with its private key; the same file when not given")
+    certificates: str = declared("", text, "folder with more certificates and keys, chosen by the name asked for")
+    acme_webroot: str = declared("", text, "folder whose .well-known/acme-challenge is served on --http")
+    max_web_connections: int = declared("1000", integer(1, 10**6), "HTTP connections at a time")
+    max_web_connections_per_address: int = declared("200", integer(1, 10**6), "the same for one address")
 
-    metrics: HostPort | None = _setting(
+    metrics: HostPort | None = declared(
         "", own_listener, "PORT or ADDRESS:PORT for Prometheus; loopback without an address"
     )
 
-    status: HostPort | None = _setting(
+    status: HostPort | None = declared(
         "", own_listener, "PORT or ADDRESS:PORT for the status page; loopback without an address"
     )
-    status_password: str = _setting(
+    status_password: str = declared(
         "", password_hash, "argon2 hash of the password that the status page asks for", flag=False, secret=True
     )
 
-    log_format: str = _setting(
+    log_format: str = declared(
         "auto", one_of("auto", "text", "json"), "how twistd writes the log; auto: text on a terminal, else json"
     )
-    log_level: tuple[tuple[str, str], ...] = _setting(
+    log_level: tuple[tuple[str, str], ...] = declared(
         "info", log_levels, "least level that is logged, also for subsystems: info,hbbs=debug"
     )
-    log_privacy: bool = _setting("no", yes_no, "shorten addresses and ids in the log")
+    log_privacy: bool = declared("no", yes_no, "shorten addresses and ids in the log")
 
-    single_bandwidth: float = _setting(
+    single_bandwidth: float = declared(
         "128",
         decimal(0.001, 1e6, " Mbit/s"),
         "most that one relayed connection may use, in Mbit/s",
         servers="hbbr",
         flag=False,
     )
-    total_bandwidth: float = _setting(
+    total_bandwidth: float = declared(
         "1024",
         decimal(0.001, 1e6, " Mbit/s"),
         "most that all of them together may use, in Mbit/s",
         servers="hbbr",
         flag=False,
     )
-    limit_speed: float = _setting(
+    limit_speed: float = declared(
         "32",
         decimal(0.001, 1e6, " Mbit/s"),
         "most for a blacklisted or downgraded one, in Mbit/s",
         servers="hbbr",
         flag=False,
     )
-    downgrade_threshold: float = _setting(
+    downgrade_threshold: float = declared(
         "0.66",
         decimal(0, 1),
         "share of the single bandwidth above which a long connection is downgraded",
         servers="hbbr",
         flag=False,
     )
-    downgrade_start_check: float = _setting(
+    downgrade_start_check: float = declared(
         "1800",
         decimal(1, 1e9, " seconds"),
         "age at which a connection is checked for that, in seconds",
         servers="hbbr",
         flag=False,
     )
-    usage_db: str = _setting(
+    usage_db: str = declared(
         "",
         text,
         "SQLite file, relative to --data, for a row of each relayed session; none when empty",
         servers="hbbr",
     )
-    usage_days: int = _setting(
+    usage_days: int = declared(
         "90", integer(1, 36500, " days"), "how long those rows are kept, in days", servers="hbbr"
     )
-    max_relay_connections: int = _setting("2500", integer(2, 10**6), "relay connections at a time", servers="hbbr")
-    max_relay_connections_per_address: int = _setting(
+    max_relay_connections: int = declared("2500", integer(2, 10**6), "relay connections at a time", servers="hbbr")
+    max_relay_connections_per_address: int = declared(
         "1000", integer(2, 10**6), "the same for one address", servers="hbbr"
     )
-    max_waiting: int = _setting(
+    max_waiting: int = declared(
         "4000", integer(1, 10**6), "relay connections that wait for their other side at a time", servers="hbbr"
     )
-    max_waiting_per_address: int = _setting("256", integer(1, 10**6), "the same for one address", servers="hbbr")
-    pairing_timeout: int = _setting(
+    max_waiting_per_address: int = declared("256", integer(1, 10**6), "the same for one address", servers="hbbr")
+    pairing_timeout: int = declared(
         "30",
         integer(1, 600, " seconds"),
         "how long a relay connection waits for its other side",
         servers="hbbr",
     )
-    idle_timeout: int = _setting(
+    idle_timeout: int = declared(
         "30", integer(1, 86400, " seconds"), "how long a relayed connection may be silent", servers="hbbr"
     )
-    max_relay_message: int = _setting(
+    max_relay_message: int = declared(
         "16777216", integer(65536, 2**30, " bytes"), "longest message over a WebSocket relay", servers="hbbr"
     )
 

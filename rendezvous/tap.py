@@ -30,7 +30,8 @@ from rendezvous.ownership import made_for
 from rendezvous.patience import Patience
 from rendezvous.peers.store import SQLitePeerStore, Stored, StoreError, prepare
 from rendezvous.running import Running
-from rendezvous.settings import SETTINGS, Server, Settings, settings_of
+from rendezvous.setting import Server
+from rendezvous.settings import SETTINGS, Settings, settings_of
 from rendezvous.start_report import StartReport
 from rendezvous.tls import Certificates, Pair
 from rendezvous.web.service import WebService

@@ -17,7 +17,8 @@ from nacl.signing import SigningKey
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError, text
 from rendezvous.identity import Identity
-from rendezvous.settings import SETTINGS, Server, Settings
+from rendezvous.setting import Server
+from rendezvous.settings import SETTINGS, Settings
 from rendezvous.start_report import StartReport
 from rendezvous.tap import HbbrOptions, HbbsOptions, Options
 

@@ -26,7 +26,8 @@ from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbs.console import HbbsCommands
 from rendezvous.hbbs.request import Transport
 from rendezvous.metrics import Drops
-from rendezvous.settings import NO_EFFECT, SETTINGS, Server, Setting, settings_of
+from rendezvous.setting import Server, Setting
+from rendezvous.settings import NO_EFFECT, SETTINGS, settings_of
 from rendezvous.tap import HbbrOptions, HbbsOptions, Options
 
 ROOT = Path(__file__).parents[1]

@@ -9,7 +9,8 @@ import pytest
 
 from rendezvous import embedding
 from rendezvous.config import from_arguments, load
-from rendezvous.settings import Server, Settings
+from rendezvous.setting import Server
+from rendezvous.settings import Settings
 
 
 def given(monkeypatch: pytest.MonkeyPatch, server: Server, **arguments: object) -> Settings:

@@ -20,7 +20,7 @@ from rendezvous.identity import (
     load_identity,
     load_or_generate,
 )
-from rendezvous.settings import Server
+from rendezvous.setting import Server
 from rendezvous.start_report import StartReport
 
 PAIR = SigningKey(bytes(range(32)))

@@ -7,7 +7,7 @@ import pytest
 
 from rendezvous.config import load
 from rendezvous.descriptors import fit_to_descriptors
-from rendezvous.settings import Server
+from rendezvous.setting import Server
 
 
 @pytest.mark.parametrize("server", ["both", "hbbs", "hbbr"])

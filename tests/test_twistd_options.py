@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from rendezvous.settings import SETTINGS, Server, Settings
+from rendezvous.setting import Server
+from rendezvous.settings import SETTINGS, Settings
 from rendezvous.tap import HbbrOptions, HbbsOptions, Options
 
 OPTIONS: dict[Server, type[Options | HbbsOptions | HbbrOptions]] = {

@@ -39,7 +39,8 @@ from rendezvous.identity import Identity
 from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.own_address import own_address
-from rendezvous.settings import Setting, Settings, settings_of
+from rendezvous.setting import Setting
+from rendezvous.settings import Settings, settings_of
 from rendezvous.wire.address import Address, is_ipv6
 
 WAYS = ("udp", "tcp", "websocket")

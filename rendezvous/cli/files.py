@@ -12,7 +12,8 @@ from rendezvous.config import load
 from rendezvous.config_values import ConfigError
 from rendezvous.identity import SECRET_FILE, Identity, load_identity
 from rendezvous.peers.browsing import opened
-from rendezvous.settings import SETTINGS, Server, Settings, settings_of
+from rendezvous.setting import Server
+from rendezvous.settings import SETTINGS, Settings, settings_of
 
 DATABASE = "db_v2.sqlite3"
 database_option = click.option(

@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 import click
 
 from rendezvous.control_socket import control_socket, reachable
-from rendezvous.settings import Server
+from rendezvous.setting import Server
 
 _CONNECT = 5.0
 """Seconds that the server may take to accept."""

@@ -20,7 +20,7 @@ from rendezvous.config_values import ConfigError
 from rendezvous.control_socket import control_socket, reachable
 from rendezvous.identity import Identity
 from rendezvous.metrics import Drops
-from rendezvous.settings import Server
+from rendezvous.setting import Server
 
 
 def service(data: Path, server: Server = "both") -> ControlService:

@@ -14,7 +14,8 @@ from rendezvous.cli.files import settings_told
 from rendezvous.config import load
 from rendezvous.identity import Identity
 from rendezvous.metrics import Drops
-from rendezvous.settings import SETTINGS, Server, Setting
+from rendezvous.setting import Server, Setting
+from rendezvous.settings import SETTINGS
 from tests.test_docs import entry_of
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from rendezvous.config import load
 from rendezvous.config_values import ConfigError, origins
-from rendezvous.settings import Server
+from rendezvous.setting import Server
 from tests.hbbr.real import on_reactor
 from tests.hbbr.ws_wire import client_frame, handshake
 from tests.websocket.cases import message
