@@ -16,7 +16,7 @@ SECTIONS = {
     "faults": ("Faults", "The process is killed, the disk, the clock, the resolver and other servers fail."),
     "network": ("Networks", "Two clients behind whatever their providers put in front of them."),
     "hostile": ("Hostile input", "What an attacker sends, and how much of it."),
-    "bench": ("Load and time", "Many clients, for long."),
+    "load": ("Load and time", "Many clients, for long."),
 }
 """Folder of the tests -> heading and a sentence. Others come behind, under the folder's name."""
 HEAD = """# Reliability
