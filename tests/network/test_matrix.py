@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tests.evidence import Evidence
 from tests.network.matrix import CORE, EXPECTED, SAMPLE, chosen
 from tests.network.meetings import Cell, Meetings
 from tests.network.networks import NETWORKS
@@ -20,9 +21,10 @@ def measured(meetings: Meetings) -> dict[Cell, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("cell", CELLS, ids=" to ".join)
-def test_expected_ways_are_open(measured: dict[Cell, dict[str, Any]], cell: Cell) -> None:
+def test_expected_ways_are_open(measured: dict[Cell, dict[str, Any]], cell: Cell, evidence: Evidence) -> None:
     """Exactly the expected ways were proven, end to end."""
     assert set(measured[cell]["ways"]) == EXPECTED[cell], measured[cell]
+    evidence("Whatever network each of two clients is in, they reach each other in every way that is open", pairs=1)
 
 
 def test_server_has_not_complained(measured: dict[Cell, dict[str, Any]], meetings: Meetings) -> None:
