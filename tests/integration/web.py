@@ -79,7 +79,7 @@ def secure(
     try:
         plain.sendall(before)
         return (context or TRUST.trust()).wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)
-    except ssl.SSLEOFError as error:
+    except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
         plain.close()
         raise ConnectionResetError("the end came within the handshake") from error
     except BaseException:
@@ -139,7 +139,7 @@ class Http:
         self.socket.settimeout(timeout)
         try:
             data = self.socket.recv(65536)
-        except ssl.SSLEOFError as error:
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError) as error:
             raise ConnectionResetError("the end came without TLS's own") from error
         self.buffer += data
         return bool(data)
