@@ -113,7 +113,7 @@ def test_new_files_that_only_root_may_read(public: Path, start_server: StartServ
     assert web.process.output.count(KEPT) == 1
 
 
-def test_first_start(start_server: StartServer, public: Path) -> None:
+def test_first_start(public: Path, start_server: StartServer) -> None:
     """What root makes in the user's folder is the user's; a key that is there already stays root's."""
     port, data = free_port(), public / "data"
     data.mkdir()
