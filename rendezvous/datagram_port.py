@@ -11,6 +11,8 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rendezvous.datagram_batches import MOST, DatagramBatch
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 
 _MOST_PER_TURN = 512
@@ -19,13 +21,16 @@ _MANY = 64
 """Datagrams of one turn that tell of a crowd: there may have been more than the socket has room for."""
 _LOOK = 1.0
 """Seconds between two looks at what the kernel dropped, however few datagrams came."""
-_LARGEST = 65536
 _SO_MEMINFO = 55
 """Nine numbers of 32 bits, of which the last one counts datagrams for which there was no room."""
 
+Usual = Callable[[bytes, bytes, float], bool]
+"""A datagram, its compact source and the time (monotonic seconds) -> whether it gets the usual answer.
 
-QuickAnswer = Callable[[bytes, tuple[Any, ...], float], bytes | None]
-"""A datagram, its source and the time (monotonic seconds) -> the answer, or None when it is to be received.
+It counts as received then.
+"""
+QuickAnswer = Callable[[bytes, bytes, tuple[Any, ...], float], bytes | None]
+"""A datagram, its source, compact and not, and the time -> the answer, or None when it is to be received.
 
 An empty answer is not sent: there will be one later.
 """
@@ -36,6 +41,8 @@ class QuickDatagramProtocol(DatagramProtocol):
 
     noisy = False
     transport: "DatagramPort"  # type: ignore[assignment]
+    usual_answer: bytes
+    is_usual: Usual
     quick_answer: QuickAnswer
 
 
@@ -47,6 +54,8 @@ class DatagramPort:
     those that came faster than they were received, so that the kernel had no room for them. `received` is
     how many came since start.
     """
+
+    log = logger()
 
     def __init__(
         self,
@@ -61,6 +70,7 @@ class DatagramPort:
         self._protocol = protocol
         self._drops = drops
         self._place = place
+        self._batch = DatagramBatch(sock, protocol.usual_answer)
         self._overflowed = self._overflows()  # a socket that was taken over has lost some before
         self._look = LoopingCall(self._count_overflow)
         self._look.clock = reactor
@@ -107,25 +117,45 @@ class DatagramPort:
 
     def _drain(self) -> int:
         """Receives what there is, up to the share of one turn; returns how many."""
-        receive, send = self.socket.recvfrom, self.socket.sendto
-        quick_answer = self._protocol.quick_answer
         now = self._reactor.seconds()
-        for number in range(_MOST_PER_TURN):
+        came = 0
+        for _ in range(_MOST_PER_TURN // MOST):
             try:
-                datagram, addr = receive(_LARGEST)
-            except BlockingIOError:
-                return number
-            except OSError:  # an earlier datagram could not be delivered; nothing to do with the next one
+                received = self._batch.receive()
+            except OSError:  # an earlier datagram could not be delivered; nothing to do with the next ones
                 continue
-            answer = quick_answer(datagram, addr, now)
+            came += len(received)
+            self._serve(received, now)
+            if len(received) < MOST:
+                break
+        return came
+
+    def _serve(self, received: list[tuple[bytes, bytes]], now: float) -> None:
+        """Answers in the order in which they came."""
+        is_usual = self._protocol.is_usual
+        first = 0
+        for number, (datagram, place) in enumerate(received):
+            if not is_usual(datagram, place, now):
+                self._answer_usual(first, number)
+                self._serve_unusual(datagram, place, self._batch.source(number), now)
+                first = number + 1
+        self._answer_usual(first, len(received))
+
+    def _answer_usual(self, first: int, behind: int) -> None:
+        failed = self._batch.answer(first, behind)
+        if failed:
+            self._drops.count(self._place, "send_failed", times=failed)
+
+    def _serve_unusual(self, datagram: bytes, place: bytes, source: tuple[Any, ...], now: float) -> None:
+        """An error in serving one datagram is no other one's."""
+        try:
+            answer = self._protocol.quick_answer(datagram, place, source, now)
             if answer is None:
-                self._protocol.datagramReceived(datagram, addr)
+                self._protocol.datagramReceived(datagram, source)
             elif answer:
-                try:
-                    send(answer, addr)
-                except OSError:
-                    self._drops.count(self._place, "send_failed")
-        return _MOST_PER_TURN
+                self.write(answer, source)
+        except Exception:
+            self.log.failure("a datagram could not be served")
 
     def _count_overflow(self) -> None:
         """Counts what the kernel had no room for since the last look."""

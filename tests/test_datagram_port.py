@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import select
 import socket
+import struct
 from collections.abc import Iterator
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -12,16 +14,26 @@ from twisted.internet.testing import MemoryReactorClock
 
 from rendezvous.datagram_port import DatagramPort, QuickDatagramProtocol
 from rendezvous.metrics import Drops
+from rendezvous.wire.address import Address, compact
 
 
 class Echo(QuickDatagramProtocol):
-    """Answers b"quick" at once, b"later" not yet, and notes the rest."""
+    """Answers b"usual" as usual, b"quick" at once, b"later" not yet, and notes the rest."""
+
+    usual_answer = b"as usual"
 
     def __init__(self) -> None:
         self.received: list[bytes] = []
+        self.places: list[bytes] = []
         self.quick_answer = self.answer
+        self.is_usual = self.notes_place
 
-    def answer(self, datagram: bytes, source: tuple[Any, ...], now: float) -> bytes | None:
+    def notes_place(self, datagram: bytes, place: bytes, now: float) -> bool:
+        """See Usual."""
+        self.places.append(place)
+        return datagram.startswith(b"usual")
+
+    def answer(self, datagram: bytes, place: bytes, source: tuple[Any, ...], now: float) -> bytes | None:
         """See QuickAnswer."""
         return {b"quick": b"answer", b"later": b""}.get(datagram)
 
@@ -55,6 +67,51 @@ def test_quick_and_slow(sockets: tuple[socket.socket, socket.socket]) -> None:
     port.doRead()
     assert far.recv(100) == b"answer"
     assert protocol.received == [b"slow", b""]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_batches(host: str) -> None:
+    """All are answered in their order, each to its source, whatever their length, and however many there are."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with ExitStack() as stack:
+        near, *far = (stack.enter_context(socket.socket(family, socket.SOCK_DGRAM)) for _ in range(4))
+        near.setblocking(False)
+        for sock in (near, *far):
+            sock.bind((host, 0))
+            sock.settimeout(5 if sock is not near else 0)
+        protocol = Echo()
+        port = DatagramPort(MemoryReactorClock(), near, protocol, Drops(), "udp")
+        port.startListening()
+        some = [b"usual", b"quick", b"slow", b"usual" + bytes(123), b"s" * 129, b""]
+        large = [b"usual" * 2000, b"q" * 20_000]
+        for datagrams in (some * 12, large):
+            for datagram in datagrams:
+                for sock in far:
+                    sock.sendto(datagram, near.getsockname())
+            port.doRead()
+        sent = some * 12 + large
+        answers = {b"usual": b"as usual", b"quick": b"answer"}
+        expected = [answers[one[:5]] for one in sent if one[:5] in answers]
+        for sock in far:
+            assert [sock.recv(100) for _ in expected] == expected
+        assert port.received == 3 * len(sent)
+        assert protocol.received == [one for one in sent for _ in far if one[:5] not in answers]
+        assert protocol.places == [compact(Address(*sock.getsockname()[:2])) for sock in far] * len(sent)
+
+
+def test_answers_that_nobody_takes(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """What the network does not take is counted, and the others get theirs."""
+    near, far = sockets
+    drops = Drops()
+    port = DatagramPort(MemoryReactorClock(), near, Echo(), drops, "udp")
+    port.startListening()
+    with socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_UDP) as forger:
+        for source in (far.getsockname()[1], 0, 0, far.getsockname()[1]):  # nothing can be sent to port 0
+            header = struct.pack("!HHHH", source, near.getsockname()[1], 8 + 5, 0)
+            forger.sendto(header + b"usual", ("127.0.0.1", 0))
+    port.doRead()
+    assert [far.recv(100) for _ in range(2)] == [b"as usual"] * 2
+    assert drops.counts == {("udp", "send_failed"): 2}
 
 
 @pytest.mark.parametrize("receive_buffer", [1 << 14, 1 << 16, 212_992, 1 << 20])
@@ -130,7 +187,8 @@ def test_others_get_their_turn(sockets: tuple[socket.socket, socket.socket]) -> 
     protocol = Flooded(far)
     port = DatagramPort(MemoryReactorClock(), near, protocol, Drops(), "udp")
     port.startListening()
-    far.send(b"slow")
+    for _ in range(64):
+        far.send(b"slow")
     for turn in (1, 2):
         port.doRead()
         assert len(protocol.received) == port.received == turn * 512

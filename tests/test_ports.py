@@ -54,7 +54,13 @@ class Greeting(AcceptingFactory):
 class Echo(QuickDatagramProtocol):
     """Sends datagrams back, but fails at some."""
 
-    def quick_answer(self, datagram: bytes, addr: tuple[Any, ...], now: float) -> None:
+    usual_answer = b""
+
+    def is_usual(self, datagram: bytes, place: bytes, now: float) -> bool:
+        """None is."""
+        return False
+
+    def quick_answer(self, datagram: bytes, place: bytes, addr: tuple[Any, ...], now: float) -> None:
         """None is answered at once."""
 
     def datagramReceived(self, datagram: bytes, addr: tuple[Any, ...]) -> None:

@@ -1,7 +1,8 @@
 """The fast path of a heartbeat: the usual RegisterPeer answered by its bytes, without protobuf.
 
-It must equal the slow path, `Registration.register_peer` behind `dispatch`, in the answer and in what the
-directory knows afterwards; whatever is not plainly the usual case is left to that.
+The most usual one comes from where the last one came from (`usual`); others are told by `quick_answer`. Both must
+equal the slow path, `Registration.register_peer` behind `dispatch`, in the answer and in what the directory knows
+afterwards; whatever is not plainly the usual case is left to that.
 """
 
 from itertools import islice
@@ -10,10 +11,9 @@ from typing import Any
 from twisted.internet.interfaces import IReactorTime
 
 from rendezvous.address_lists import AddressList
-from rendezvous.datagram_port import QuickAnswer, QuickDatagramProtocol
+from rendezvous.datagram_port import QuickAnswer, QuickDatagramProtocol, Usual
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.peers.directory import Directory
-from rendezvous.wire.address import Address
 
 _REGISTER_PEER = 0x32
 """Tag of RendezvousMessage.register_peer."""
@@ -28,12 +28,12 @@ _HEADS = {
     for size in (4 + length, 6 + length)
 }
 """First four bytes -> where the id ends, and the size; there is no serial behind it, or one below 128."""
-_ANSWER = b"\x3a\x00"
+ANSWER = b"\x3a\x00"
 """RegisterPeerResponse with request_pk false."""
 
 
-_Waiting = tuple[bytes, tuple[Any, ...], QuickDatagramProtocol]
-"""A heartbeat, its source, and what received it."""
+_Waiting = tuple[bytes, bytes, tuple[Any, ...], QuickDatagramProtocol]
+"""A heartbeat, its source, compact and not, and what received it."""
 _LATER = b""
 """Instead of an answer: it is sent when the store has been asked."""
 _ASKED_AT_ONCE = 2000
@@ -72,7 +72,7 @@ class Heartbeats:
         heads, get, is_unknown = _HEADS.get, self._directory.get, self._directory.is_unknown
         client_settings, denied = self._client_settings, self._denied
 
-        def answer(datagram: bytes, source: tuple[Any, ...], now: float) -> bytes | None:
+        def answer(datagram: bytes, place: bytes, source: tuple[Any, ...], now: float) -> bytes | None:
             head = heads(datagram[:4])
             if head is None:
                 return None
@@ -92,17 +92,43 @@ class Heartbeats:
             if peer is None:
                 if is_unknown(id) or (denied.any and (id in denied or source[0] in denied)):
                     return None
-                return self._wait(id, (datagram, source, protocol))
+                return self._wait(id, (datagram, place, source, protocol))
             if peer.connection is not None or peer.host != source[0] or not peer.pk:
                 return None
             if client_settings.serial > serial or (denied.any and (id in denied or peer.host in denied)):
                 return None
-            if peer.address != source:
-                peer.address = Address(peer.host, source[1])
+            peer.place = place
             peer.seen = now
-            return _ANSWER
+            return ANSWER
 
         return answer
+
+    def usual(self) -> Usual:
+        """What tells heartbeats that come from where the last one came from, and takes them."""
+        heads, get = _HEADS.get, self._directory.get
+        client_settings, denied = self._client_settings, self._denied
+
+        def is_usual(datagram: bytes, place: bytes, now: float) -> bool:
+            head = heads(datagram[:4])
+            if head is None:
+                return False
+            end, size = head
+            serial = 0
+            if end != size:
+                if len(datagram) != size or datagram[end] != _SERIAL:
+                    return False
+                serial = datagram[end + 1]
+            elif len(datagram) != size:
+                return False
+            peer = get(datagram[4:end].decode("utf-8", "surrogateescape"))
+            if peer is None or peer.place != place or peer.connection is not None:
+                return False
+            if client_settings.serial > serial or serial > 127 or denied.any:
+                return False
+            peer.seen = now
+            return True
+
+        return is_usual
 
     def _wait(self, id: str, waiting: _Waiting) -> bytes | None:
         if len(self._waiting) >= self._max_waiting or id in self._waiting:
@@ -125,9 +151,9 @@ class Heartbeats:
         if self._asking:
             self._ask()
         now = self._clock.seconds()
-        for id, (datagram, source, protocol) in asked.items():
+        for id, (datagram, place, source, protocol) in asked.items():
             in_memory = self._directory.get(id) is not None
-            answer = protocol.quick_answer(datagram, source, now) if in_memory else None
+            answer = protocol.quick_answer(datagram, place, source, now) if in_memory else None
             if answer is None:
                 protocol.datagramReceived(datagram, source)
             else:

@@ -55,8 +55,8 @@ class Relaying:
         return self._directory.find(request.message.id).addCallback(self._request, request)
 
     def _request(self, peer: Peer | None, request: Request[RequestRelay]) -> Answer:
-        online = peer is not None and peer.address is not None and self._directory.is_online(peer)
-        if peer is None or peer.address is None or not online or not self._access.may_be_reached(peer.id):
+        address = peer.address if peer is not None and self._directory.is_online(peer) else None
+        if peer is None or address is None or not self._access.may_be_reached(peer.id):
             self.outcomes.ended("offline")
             return (RelayResponse(uuid=request.message.uuid, refuse_reason=_OFFLINE),)
         if request.connection is None or request.connection.lost:
@@ -66,7 +66,7 @@ class Relaying:
         push = RequestRelay()
         push.CopyFrom(request.message)
         push.socket_addr = exchange.token
-        push.relay_server = self._routes.relay_for(peer.address.host, push.relay_server)
+        push.relay_server = self._routes.relay_for(address.host, push.relay_server)
         self._directory.push(peer, push)
         return NOTHING if repeated else exchange.result
 

@@ -12,7 +12,7 @@ from rendezvous.address_lists import AddressList
 from rendezvous.admission import Refused
 from rendezvous.datagram_port import QuickDatagramProtocol
 from rendezvous.hbbs.dispatch import Dispatcher
-from rendezvous.hbbs.heartbeat import Heartbeats
+from rendezvous.hbbs.heartbeat import ANSWER, Heartbeats
 from rendezvous.hbbs.request import Replies, Request, Transport
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address, is_ipv6, plain_host
@@ -21,6 +21,8 @@ from rendezvous.wire.messages import MalformedMessage, decode, encode
 
 class RendezvousDatagrams(QuickDatagramProtocol):
     """Receives on the socket of one address family; `heartbeats` is the fast path."""
+
+    usual_answer = ANSWER
 
     def __init__(
         self,
@@ -35,6 +37,7 @@ class RendezvousDatagrams(QuickDatagramProtocol):
         self._drops = drops
         self._clock = clock
         self.quick_answer = heartbeats.quick_answer(self)
+        self.is_usual = heartbeats.usual()
 
     def datagramReceived(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
         """Decodes, dispatches, and answers."""

@@ -21,7 +21,7 @@ from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.seen_days import SeenDays
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
-from rendezvous.wire.address import Address
+from rendezvous.wire.address import Address, compact, expanded
 from rendezvous.wire.messages import encode
 
 ONLINE = 30.0
@@ -51,20 +51,25 @@ class Registered(Interface):
 class Peer:
     """One known peer, as far as it is needed more often than the store is asked.
 
-    `host` is the address of its last stored registration; `address` that of its last registration in the
-    life of this process; `seen` the time of the last one over UDP (monotonic seconds); `connection` its
-    living connection, when it registered on one; `noted` the last day that is stored of it, as far as this
-    process has noted one.
+    `host` is the address of its last stored registration; `place` the compact address of its last registration
+    in the life of this process, empty when there is none; `seen` the time of the last one over UDP (monotonic
+    seconds); `connection` its living connection, when it registered on one; `noted` the last day that is stored
+    of it, as far as this process has noted one.
     """
 
-    __slots__ = ("address", "connection", "host", "id", "noted", "pk", "seen")
+    __slots__ = ("connection", "host", "id", "noted", "pk", "place", "seen")
 
     def __init__(self, record: PeerRecord) -> None:
         self.id, _, self.pk, self.host = record
-        self.address: Address | None = None
+        self.place = b""
         self.seen = float("-inf")
         self.connection: Registered | None = None
         self.noted = 0
+
+    @property
+    def address(self) -> Address | None:
+        """The address of its last registration in the life of this process."""
+        return expanded(self.place) if self.place else None
 
 
 class Directory:
@@ -185,13 +190,13 @@ class Directory:
 
     def seen(self, peer: Peer, address: Address) -> None:
         """The peer has registered over UDP from `address`; a connection it had before is over."""
-        peer.address = address
+        peer.place = compact(address)
         peer.seen = self._clock.seconds()
         self._replace_connection(peer, None)
 
     def connected(self, peer: Peer, connection: Registered, address: Address) -> None:
         """The peer has registered on `connection`, from `address`; any way it was reached before is over."""
-        peer.address = address
+        peer.place = compact(address)
         peer.seen = float("-inf")
         self._replace_connection(peer, connection)
 
@@ -199,11 +204,12 @@ class Directory:
         """`connection` is gone; unless the peer has registered elsewhere since, it is offline."""
         if peer.connection is connection:
             self.online_by_connection[connection.carrier] -= 1
-            peer.connection = peer.address = None
+            peer.connection = None
+            peer.place = b""
 
     def take_offline(self, peer: Peer) -> None:
         """The peer is not to be reached any more until it registers again."""
-        peer.address = None
+        peer.place = b""
         peer.seen = float("-inf")
         self._replace_connection(peer, None)
 
@@ -222,9 +228,10 @@ class Directory:
         if peer.connection is not None:
             peer.connection.push(message)
             return True
-        if peer.address is None or not self.is_online(peer):
+        address = peer.address
+        if address is None or not self.is_online(peer):
             return False
-        self.send_datagram(encode(message), peer.address)
+        self.send_datagram(encode(message), address)
         return True
 
     def save(self, record: PeerRecord, *, new: bool) -> "Deferred[Peer | None]":

@@ -12,7 +12,6 @@ from twisted.python.failure import Failure
 from rendezvous.peers.batches import log
 from rendezvous.peers.store import IPeerStore
 from rendezvous.trouble import Trouble
-from rendezvous.wire.address import Address
 
 _EVERY = 60.0
 """Seconds between two looks at all peers in memory."""
@@ -22,10 +21,10 @@ _DAY = 86400
 
 
 class Noted(Interface):
-    """A peer in memory, whose `address` is known once it has been online; `noted` is the day that is stored."""
+    """A peer in memory, whose `place` is known once it has been online; `noted` is the day that is stored."""
 
     id: str
-    address: Address | None
+    place: bytes
     noted: int
 
 
@@ -64,7 +63,7 @@ class SeenDays:
             return
         today = int(time.time()) // _DAY
         looked_at = list(islice(self._left, _SLICE))
-        seen = [peer for peer in looked_at if peer.noted != today and peer.address is not None]
+        seen = [peer for peer in looked_at if peer.noted != today and peer.place]
         if not looked_at:
             self._left = None
         elif seen:

@@ -332,7 +332,7 @@ def _rename(transaction: Transaction, old_id: str, new_id: str, uuid: bytes) -> 
         return False
     if one("select 1 from peer where id = ? and uuid <> ?", new_id, uuid) is not None:
         return False
-    transaction.execute("delete from peer where id = ?", (new_id,))
+    transaction.execute("delete from peer where id = ? and id <> ?", (new_id, old_id))
     transaction.execute("update or replace seen set id = ? where id = ?", (new_id, old_id))
     transaction.execute("update peer set id = ? where id = ?", (new_id, old_id))
     return True

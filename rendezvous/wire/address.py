@@ -58,6 +58,20 @@ def is_loopback(host: str) -> bool:
     return host.startswith("127.") if "." in host else ip_address(host).is_loopback
 
 
+def compact(address: Address) -> bytes:
+    """`address` in few bytes: the port, then the host, as a socket address has them."""
+    host = address.host
+    packed = IPv6Address(host).packed if is_ipv6(host) else bytes(map(int, host.split(".")))
+    return address.port.to_bytes(2, "big") + packed
+
+
+def expanded(compacted: bytes) -> Address:
+    """The address of `compact`."""
+    packed = compacted[2:]
+    host = ".".join(map(str, packed)) if len(packed) == 4 else str(IPv6Address(packed))
+    return Address(host, int.from_bytes(compacted[:2], "big"))
+
+
 def mangle(address: Address, nonce: int) -> bytes:
     """AddrMangle of `address`: at most 16 bytes for IPv4, 18 for IPv6.
 

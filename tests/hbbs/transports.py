@@ -11,9 +11,10 @@ from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from rendezvous.datagram_port import DatagramPort
+from rendezvous.hbbs.heartbeat import ANSWER
 from rendezvous.hbbs.short_requests import ShortRequestPort
 from rendezvous.stream_port import StreamPort
-from rendezvous.wire.address import Address
+from rendezvous.wire.address import Address, compact, plain_host
 
 _SOON = 0.005
 """Seconds within which a call counts as a part of what is happening now."""
@@ -84,17 +85,26 @@ class MemoryTransport(StringTransport):
 
 
 class DatagramSocket:
-    """The UDP socket of one address family, in memory; `sent` is what left it."""
+    """The UDP socket of one address family, and its batches, in memory; `sent` is what left it."""
 
     def __init__(self, sent: list[tuple[bytes, Address]]) -> None:
         self._sent = sent
         self.received: list[tuple[bytes, tuple[Any, ...]]] = []
 
-    def recvfrom(self, size: int) -> tuple[bytes, tuple[Any, ...]]:
-        """See socket."""
-        if not self.received:
-            raise BlockingIOError
-        return self.received.pop(0)
+    def receive(self) -> list[tuple[bytes, bytes]]:
+        """See DatagramBatch."""
+        self._served, self.received = self.received, []
+        return [(datagram, compact(Address(plain_host(source[0]), source[1]))) for datagram, source in self._served]
+
+    def source(self, number: int) -> tuple[Any, ...]:
+        """See DatagramBatch."""
+        return self._served[number][1]
+
+    def answer(self, start: int, stop: int) -> int:
+        """See DatagramBatch."""
+        for _, source in self._served[start:stop]:
+            self.sendto(ANSWER, source)
+        return 0
 
     def sendto(self, datagram: bytes, address: tuple[Any, ...]) -> None:
         """See socket."""
@@ -126,7 +136,7 @@ class TestReactor(MemoryReactorClock):
         if isinstance(reader, DatagramPort):
             self.datagram_ports[reader.socket.family] = reader
             reader.socket.close()
-            reader.socket = DatagramSocket(self.datagrams)  # type: ignore[assignment]
+            reader.socket = reader._batch = DatagramSocket(self.datagrams)  # type: ignore[assignment]
         elif isinstance(reader, StreamPort):
             self.factories[reader.socket.getsockname()[1]] = reader._accepting
             if isinstance(reader, ShortRequestPort):

@@ -20,7 +20,7 @@ MOST_ADDED = 4
 """Bytes by which an answer may be longer than its question."""
 _URL = "https://example.org/rustdesk-1.4.2.exe"
 
-_State = list[tuple[str, Address | None, float, bool]]
+_State = list[tuple[str, bytes, float, bool]]
 
 
 @cache
@@ -30,7 +30,7 @@ def _peopled(serial: int) -> tuple[Server, _State]:
 
 
 def _state(server: Server) -> _State:
-    return [(peer.id, peer.address, peer.seen, peer.connection is None) for peer in _peers(server)]
+    return [(peer.id, peer.place, peer.seen, peer.connection is None) for peer in _peers(server)]
 
 
 def _peers(server: Server) -> list[Peer]:
@@ -59,7 +59,7 @@ def _outcome(
     server.reactor.datagrams.clear()
     for peer, (id, was_at, seen, _) in zip(_peers(server), before, strict=True):
         assert peer.id == id
-        peer.address, peer.seen = was_at, seen
+        peer.place, peer.seen = was_at, seen
     return sent, [(id, was_at, 0.0 if seen > before[0][2] else seen, free) for id, was_at, seen, free in after]
 
 
