@@ -21,6 +21,8 @@ from rendezvous.peers.directory import Directory, Peer
 from rendezvous.wire.address import Address
 from rendezvous.wire.messages import MalformedMessage, decode, encode
 
+_USUAL_KEEP_ALIVE = 60.0
+"""Seconds of silence that clients allow, if nobody told them otherwise, one and a half times over."""
 MAX_OUTSTANDING = 8
 """Requests of one connection that may wait for their answers."""
 
@@ -226,7 +228,13 @@ class Connection:
         """Keeps the connection, with heartbeats, until the client falls silent."""
         if not self._held and not self._closing:
             self._held = True
-            self._arm(self._shared.keep_alive / 2)
+            self._arm(self._beat)
+
+    @property
+    def _beat(self) -> float:
+        """Seconds between heartbeats: who was told no keep-alive, as a HealthCheck, goes by the usual one."""
+        keep_alive = self._shared.keep_alive
+        return (keep_alive if self.peer is not None else min(keep_alive, _USUAL_KEEP_ALIVE)) / 2
 
     @property
     def sealed(self) -> bool:
@@ -258,7 +266,7 @@ class Connection:
                 self._link.abort()
                 return
             self._link.send_payload(b"")
-            wait = self._shared.keep_alive / 2
+            wait = self._beat
         else:
             wait = self._shared.first_frame_timeout - silence
             if wait <= 0 and not self._outstanding:

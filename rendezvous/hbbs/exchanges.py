@@ -3,8 +3,8 @@
 An answer finds its exchange by the mangled address of the asker, which the server made and the answering
 client echoes. With IPv4 it holds a random nonce that nobody else can guess. Where there is none (IPv6, or
 a client that encodes the address anew) an answer from the address the target registered from is the target's.
-One from elsewhere may be, as clients can have several addresses: the first is kept, and counts when the
-target's registered address stays silent for `GRACE`.
+One from another address of its family may be, as clients can have several: the first is kept, and counts when
+the target's registered address stays silent for `GRACE`. One from the other family can't be compared, and counts.
 Nothing is ever sent to the address that an answer names: it goes to the connection that asked.
 """
 
@@ -26,7 +26,7 @@ from rendezvous.wire.address import Address, MalformedAddress, is_ipv6, mangle, 
 
 MAX_REPEATS = 4
 """How often an asker may have the same question pushed again."""
-GRACE = 0.5
+GRACE = 2.0
 """Seconds that an answer from elsewhere waits, so that nobody outruns the target by guessing."""
 
 
@@ -76,10 +76,14 @@ class Exchange:
 
 
 class Answered(NamedTuple):
-    """The exchange that an answer belongs to, and whether it is known to be the target's own."""
+    """The exchange that an answer belongs to.
+
+    `confirmed` tells whether it counts at once, `proven` whether it is known to be the target's own.
+    """
 
     exchange: Exchange
     confirmed: bool
+    proven: bool
 
 
 class Exchanges:
@@ -169,7 +173,7 @@ class Exchanges:
             if named and (encoded_anew or exchange.token == socket_addr):
                 if encoded_anew or is_ipv6(asker.host):
                     return self._answered_from(source, exchange)
-                return Answered(exchange, confirmed=True)
+                return Answered(exchange, confirmed=True, proven=True)
         raise Refused("no_such_exchange")
 
     @staticmethod
@@ -178,10 +182,11 @@ class Exchanges:
         registered = exchange.target.address
         if registered is None:
             raise Refused("target_gone")
-        confirmed = registered.host == source.host
+        proven = registered.host == source.host
+        confirmed = proven or is_ipv6(registered.host) != is_ipv6(source.host)
         if exchange.provisional and not confirmed:
             raise Refused("answer_from_elsewhere")
-        return Answered(exchange, confirmed)
+        return Answered(exchange, confirmed, proven)
 
     def finish(self, answered: Answered, outcome: str, replies: Replies) -> None:
         """The asker gets `replies`: now when the answer is the target's own, else when no such answer comes.

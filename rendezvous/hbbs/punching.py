@@ -59,7 +59,7 @@ class PeerKeys:
         peer = answered.exchange.target
         if self._sign is not None and version:
             return self._sign(peer.id, peer.pk)
-        if not answered.confirmed:
+        if not answered.proven:
             raise Refused("answer_from_elsewhere")
         if self._sign is not None and self._pace_of_log.allows(answered.exchange.asker.arrival):
             self.log.warn("{id} is reached unencrypted: its client told no version", id=peer.id)
@@ -123,15 +123,15 @@ class Punching:
     def _punch(self, peer: Peer | None, request: Request[PunchHoleRequest]) -> Answer:
         if peer is None or not self._access.may_be_reached(peer.id):
             return self._answer("unknown", request, PunchHoleResponse(failure=PunchHoleResponse.ID_NOT_EXIST))
-        if not self._directory.is_online(peer) or peer.address is None:
+        address = peer.address
+        if not self._directory.is_online(peer) or address is None:
             return self._answer("offline", request, PunchHoleResponse(failure=PunchHoleResponse.OFFLINE))
         if request.connection is None or request.connection.lost:
             raise Refused("connection_lost")
         repeated = self._exchanges.repeated(request)
         exchange = repeated or self._exchanges.begin(request, peer, self.outcomes)
-        asker, target = request.source.host, peer.address.host
-        self._punch_requests.asked(asker, peer.id, target, request.arrival, time.time())
-        self._tell_target(exchange, request)
+        self._punch_requests.asked(request.source.host, peer.id, address.host, request.arrival, time.time())
+        self._tell_target(exchange, request, address.host)
         return NOTHING if repeated else exchange.result
 
     def _answer(self, outcome: str, request: Request[PunchHoleRequest], response: PunchHoleResponse) -> Replies:
@@ -142,15 +142,15 @@ class Punching:
         self.log.debug("{address} asked for {id!r}: {outcome}", address=request.source, id=id, outcome=outcome)
         return (response,)
 
-    def _tell_target(self, exchange: Exchange, request: Request[PunchHoleRequest]) -> None:
+    def _tell_target(self, exchange: Exchange, request: Request[PunchHoleRequest], target: str) -> None:
+        """Pushes to the target, which is at the host `target`."""
         message, peer = request.message, exchange.target
-        assert peer.address is not None
         over_websocket = request.transport is Transport.WEBSOCKET
         route = self._routes.choose(
             request.source.host,
-            peer.address.host,
+            target,
             over_websocket=over_websocket,
-            over_udp=bool(message.udp_port),
+            second=bool(message.udp_port),
         )
         exchange.local = route.local
         if route.local:
@@ -188,7 +188,7 @@ class Punching:
         proven = not (is_udp and is_ipv6(asker.source.host))  # a forged source, and no nonce that it lacks
         response = PunchHoleResponse(
             socket_addr=mangle(request.source, time.time_ns() // 1000),
-            pk=self._peer_keys.signed(answered if proven else answered._replace(confirmed=False), message.version),
+            pk=self._peer_keys.signed(answered if proven else answered._replace(proven=False), message.version),
             relay_server=self._routes.relay_for(asker.source.host, message.relay_server),
             nat_type=message.nat_type,
             is_udp=is_udp,

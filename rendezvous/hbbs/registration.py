@@ -208,6 +208,8 @@ class Registration:
         message = request.message
         if peer is None or peer.uuid != message.uuid:
             raise Denied(RegisterPkResponse.UUID_MISMATCH)
+        if message.id == message.old_id:
+            return succeed(self._answer(RegisterPkResponse.OK, request))
         self._check_address(request)
         if not self._limits.id_may(message.old_id, request.arrival):
             raise Denied(RegisterPkResponse.TOO_FREQUENT)

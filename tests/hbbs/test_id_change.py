@@ -157,3 +157,14 @@ def test_two_changes_at_once(server: Server) -> None:
     results = [only(client.take(), RegisterPkResponse).result for client in clients]
     assert results.count(RegisterPkResponse.OK) == 1
     assert len(server.store.records) == 2
+
+
+def test_to_itself(make_server: MakeServer) -> None:
+    """A change to the very same id changes nothing: the machine is stored, and reached, as before."""
+    own = record("my-laptop", B.host)
+    server = make_server(MemoryPeerStore(own))
+    server.registered(own.id)
+    assert change(server, own.id, own.id, own.uuid) == RegisterPkResponse.OK
+    assert server.store.records == {own.id: own}
+    assert server.online(own.id) == [True]
+    assert change(server, own.id, own.id, b"another machine") == RegisterPkResponse.ID_EXISTS

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rendezvous.hbbs.exchanges import GRACE
 from rendezvous.hbbs.history import RECENT
 from rendezvous.metrics import Outcomes
 from rendezvous.wire import rendezvous_pb2 as pb
@@ -113,7 +114,7 @@ def test_an_answer_from_elsewhere(server: Server) -> None:
     push = hole(asker, server.registered())
     answer(server, sent(push), STRANGER)
     assert punches(server) == {}
-    server.advance(1)
+    server.advance(GRACE)
     assert punches(server) == {"punched": 1}
 
 

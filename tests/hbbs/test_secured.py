@@ -254,6 +254,20 @@ class TestRefused:
 class TestHealthCheck:
     """The connection that a controlling client keeps."""
 
+    def test_pace(self, make_server: MakeServer) -> None:
+        """Who was told no keep-alive hears from the server twice in the usual one, however long the set one is."""
+        server = make_server(keep_alive="600")
+        client = server.secured(A)
+        client.ask(pb.HealthCheck(token="t"))
+        server.advance(61)
+        assert client.take() == []
+        assert client.heartbeats == 2
+        registered = server.secured(B)
+        server.register_on(registered)
+        server.advance(299)
+        assert registered.take() == []
+        assert registered.heartbeats == 0
+
     def test_limit(self, make_server: MakeServer) -> None:
         """As many as are set are held; a further one is closed; room comes back when one ends."""
         server = make_server(max_health_checks="2")
