@@ -41,7 +41,7 @@ from rendezvous.metrics import Drops
 from rendezvous.own_address import own_address
 from rendezvous.setting import Setting
 from rendezvous.settings import Settings, settings_of
-from rendezvous.wire.address import Address, is_ipv6
+from rendezvous.wire.address import Address
 
 WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""
@@ -135,14 +135,14 @@ class Operations:
         hbbs = self._hbbs
         if hbbs is None:
             return None
-        healthy = hbbs.relays.healthy
+        relays = hbbs.relays
         return IdServerStatus(
             peers=hbbs.directory.stored,
             online={way: ways[way] for way in WAYS},
             connections=hbbs.admission.connections,
             pending=len(hbbs.exchanges),
             relays=tuple(
-                RelayHealth(name, name in healthy, hbbs.relays.place_of(name)) for name in hbbs.relays.configured
+                RelayHealth(name, relays.answers(name), relays.place_of(name)) for name in relays.configured
             ),
         )
 
@@ -227,8 +227,6 @@ def in_words(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.12g}"
-    if isinstance(value, HostPort):
-        return f"[{value.host}]:{value.port}" if is_ipv6(value.host) else f"{value.host}:{value.port}"
     if isinstance(value, HostPort):
         return str(Address(*value))
     if isinstance(value, tuple):

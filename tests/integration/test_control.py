@@ -10,7 +10,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from http.client import HTTPConnection, RemoteDisconnected
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -100,6 +100,23 @@ def test_status_counts_drops(served: ServerProcess) -> None:
 
     wait_until(malformed, 5, "a counted drop")
     assert "udp: malformed" in told(served, "status")
+
+
+def test_status_when_no_relay_answers(start_server: StartServer) -> None:
+    """Relays that do not answer are told as such, also when none does and all stay in use."""
+    with ExitStack() as stack:  # ports that nobody else gets, and that refuse
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        names = [f"127.0.0.1:{sock.getsockname()[1]}" for sock in sockets]
+        server = start_server("--relay-servers", ",".join(names))
+
+        def health() -> dict[str, bool]:
+            return {relay["name"]: relay["healthy"] for relay in asked(server, "status")[0]["id_server"]["relays"]}
+
+        wait_until(lambda: health() == dict.fromkeys(names, False), 10, "relays that do not answer")
+        text = told(server, "status")
+        assert all(f"{name} does not answer" in text for name in names)
 
 
 def test_status_watch(served: ServerProcess) -> None:
