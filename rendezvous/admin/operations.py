@@ -32,7 +32,7 @@ from rendezvous.admin.values import (
     listening,
 )
 from rendezvous.client_config import client_config
-from rendezvous.config_values import HostPort, Place
+from rendezvous.config_values import HostPort, Place, host_name
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import Identity
@@ -168,13 +168,20 @@ class Operations:
             help=setting.help,
         )
 
+    @property
+    def host(self) -> str:
+        """The name or address by which clients are told to reach the server."""
+        return self._settings.host or own_address()
+
     def client(self, host: str = "") -> ClientStrings:
         """What clients have to know that reach the server as `host`, the configured one when empty."""
         if not self._settings.has_hbbs:
             raise NotPossible("This process is no ID server; clients are given the settings of one.")
-        return client_strings(
-            client_config(self._settings, self._identity, host or self._settings.host or own_address())
-        )
+        try:
+            named = host_name(host.strip())
+        except ValueError as error:
+            raise NotPossible(f"host: {host!r} is not allowed; it takes {error}.") from None
+        return client_strings(client_config(self._settings, self._identity, named or self.host))
 
     # Address lists -----------------------------------------------------------------------------------
 

@@ -152,6 +152,8 @@ def test_client(served: ServerProcess) -> None:
     assert found["key"] == served.view().key
     assert found["import_string"] in served.output
     assert asked(served, "client", "--host", "192.0.2.7")["host"] == f"192.0.2.7:{served.port}"
+    assert asked(served, "client", "--host", " 2001:DB8::7 ")["host"] == f"[2001:db8::7]:{served.port}"
+    assert "'a b'" in refused(served, "client", "--host", "a b")
 
 
 # The socket --------------------------------------------------------------------------------------
@@ -166,6 +168,8 @@ def test_requests_that_are_not_understood(api: Socket, served: ServerProcess) ->
         ("DELETE", "/api/v1/sessions/77", None, 404),
         ("GET", "/api/v1/sessions?limit=many", None, 400),
         ("GET", "/api/v1/client?host=%ff", None, 400),
+        ("GET", "/api/v1/client?host=rd.example.org:31116", None, 400),
+        ("GET", "/api/v1/client?host=http://x", None, 400),
         ("POST", "/api/v1/lists/denylist", b"no JSON", 400),
         ("POST", "/api/v1/lists/denylist", b'["entry"]', 400),
         ("POST", "/api/v1/lists/denylist", b'{"entry": 7}', 400),
