@@ -409,7 +409,7 @@ def test_api() -> None:
     nothing: Any = None
     routes = {
         f"{method} {rule.rule.removeprefix('/api/v1/')}"
-        for rule in api(nothing).url_map.iter_rules()
+        for rule in api(nothing, nothing).url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     rows = table_below("### The API")

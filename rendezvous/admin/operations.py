@@ -7,6 +7,7 @@ import os
 import resource
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, DeferredLock
@@ -14,6 +15,7 @@ from twisted.python.failure import Failure
 
 from rendezvous import __version__
 from rendezvous.address_lists import ListFile, add_entry, remove_entry
+from rendezvous.admin.audit import Audit, By
 from rendezvous.admin.peers import PeerOperations
 from rendezvous.admin.relay import RelayOperations
 from rendezvous.admin.threads import in_thread
@@ -36,7 +38,6 @@ from rendezvous.config_values import HostPort, Place, host_name
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import Identity
-from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.own_address import own_address
 from rendezvous.setting import Setting
@@ -47,13 +48,12 @@ WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""
 MOST_COUNTED = 50_000
 """Peers in memory that are counted when somebody asks; of more, those over UDP were counted some seconds ago."""
-log = logger("admin")
 
 
 class Operations:
     """All of them, on the servers of this process; `reactor` provides what Twisted's own reactors do.
 
-    They raise, or their Deferreds fail with, NotPossible. Changes are logged.
+    They raise, or their Deferreds fail with, NotPossible. Changes are noted in the `audit`, with who asks.
     """
 
     def __init__(
@@ -72,13 +72,16 @@ class Operations:
         self._reactor = reactor
         self._started = reactor.seconds()
         self._editing = DeferredLock()
+        self.audit = Audit(Path(settings.data), reactor)
         self._lists: dict[str, ListFile] = {}
         if hbbs is not None:
             self._lists["denylist"] = hbbs.denylist
         if hbbr is not None:
             self._lists |= {"blocklist": hbbr.blocklist, "blacklist": hbbr.blacklist}
-        self._peers = PeerOperations(settings.database, hbbs.directory, reactor) if hbbs is not None else None
-        self._relay = RelayOperations(hbbr, reactor) if hbbr is not None else None
+        self._peers = (
+            PeerOperations(settings.database, hbbs.directory, self.audit, reactor) if hbbs is not None else None
+        )
+        self._relay = RelayOperations(hbbr, self.audit, reactor) if hbbr is not None else None
 
     @property
     def peers(self) -> PeerOperations:
@@ -189,31 +192,31 @@ class Operations:
         """The address lists of the servers in this process."""
         return tuple(EntryList(name, str(file.path), tuple(file.entries)) for name, file in self._lists.items())
 
-    def add_to_list(self, name: str, word: str) -> "Deferred[EntryList]":
+    def add_to_list(self, name: str, word: str, by: By) -> "Deferred[EntryList]":
         """Adds an address, a network, or an id where ids are allowed, to a list and its file."""
-        return self._edit(name, word, add_entry)
+        return self._edit(name, word, add_entry, by)
 
-    def remove_from_list(self, name: str, word: str) -> "Deferred[EntryList]":
+    def remove_from_list(self, name: str, word: str, by: By) -> "Deferred[EntryList]":
         """Removes an entry from a list and its file."""
-        return self._edit(name, word, remove_entry)
+        return self._edit(name, word, remove_entry, by)
 
-    def _edit(self, name: str, word: str, change: Any) -> "Deferred[EntryList]":
+    def _edit(self, name: str, word: str, change: Any, by: By) -> "Deferred[EntryList]":
         file = self._lists.get(name)
         if file is None:
             raise NotThere(f"There is no list {name!r} here; there are {', '.join(self._lists)}.")
         edited = self._editing.run(in_thread, self._reactor, lambda: change(file.path, word, ids=file.ids))
         return edited.addCallbacks(
-            self._edited, _not_edited, callbackArgs=(name, file, change), errbackArgs=(file, word)
+            self._edited, _not_edited, callbackArgs=(name, file, change, by), errbackArgs=(file, word)
         )
 
-    def _edited(self, spelling: str, name: str, file: ListFile, change: Any) -> EntryList:
+    def _edited(self, spelling: str, name: str, file: ListFile, change: Any, by: By) -> EntryList:
+        what = "added {entry} to {list}" if change is add_entry else "removed {entry} from {list}"
+        self.audit.note(by, what, entry=spelling, list=name)
         file.look()
         if change is remove_entry:
             file.entries.remove(spelling)  # which the console may have added
         if file.wrong:
             raise NotPossible(f"The file was changed, but the list stays as it was: {file.wrong}")
-        verb = "added to" if change is add_entry else "removed from"
-        log.info("{entry} was {verb} {path}", entry=spelling, verb=verb, path=str(file.path))
         return EntryList(name, str(file.path), tuple(file.entries))
 
 

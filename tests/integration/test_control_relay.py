@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -51,7 +53,7 @@ def test_sessions_and_cut(served: ServerProcess, new_controlled: NewControlled) 
         assert kept.round_trip(b"more") == b"more"
         assert "no session" in refused(served, "relay", "cut", str(first["number"]))
         assert asked(served, "relay", "sessions")["total"] == 1
-        assert "relayed" in served.wait_line(": cut")
+        assert "relayed" in served.wait_line('"reason": "cut"')
     wait_until(lambda: asked(served, "relay", "sessions")["total"] == 0, 5, "the end of the other session")
     assert asked(served, "status")[0]["relay"]["bytes"] >= state["bytes"]
 
@@ -100,6 +102,27 @@ def test_broken_file(served: ServerProcess) -> None:
     assert "nonsense" in refused(served, "lists", "add", "blacklist", "192.0.2.1")
     file.write_bytes(b"\xff\n")
     assert "UTF-8" in refused(served, "lists", "add", "blacklist", "192.0.2.1")
+    file.unlink()
+
+
+def test_changes_are_audited(served: ServerProcess) -> None:
+    """Each is a line of audit.log with the user who asked; so is an edit of a file that is broken otherwise."""
+    path, file = served.data / "audit.log", served.data / "blacklist.txt"
+
+    def audited() -> list[dict[str, str]]:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+    before = len(audited())
+    asked(served, "lists", "add", "blacklist", "192.0.2.8")
+    file.write_text("192.0.2.8\nnonsense\n")
+    assert "nonsense" in refused(served, "lists", "remove", "blacklist", "192.0.2.8")
+    wait_until(lambda: len(audited()) == before + 2, 5, "the lines of the audit")
+    assert [line["what"] for line in audited()[before:]] == [
+        "added 192.0.2.8 to blacklist",
+        "removed 192.0.2.8 from blacklist",
+    ]
+    user = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    assert {(line["who"], line["address"]) for line in audited()[before:]} == {(user, "the control socket")}
     file.unlink()
 
 
