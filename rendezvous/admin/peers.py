@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, en
 from twisted.python.failure import Failure
 
 from rendezvous.admin.audit import Audit, By
-from rendezvous.admin.peer_rows import DAY, peer_info, peer_row, stored_peer
+from rendezvous.admin.peer_rows import DAY, as_typed, peer_info, peer_row, stored_peer
 from rendezvous.admin.threads import in_thread
 from rendezvous.admin.values import (
     Backup,
@@ -75,7 +75,7 @@ class PeerOperations:
         after: str = "",
     ) -> "Deferred[PeerPage]":
         """Peers whose id or address contains `search`; those that are `online` are sorted by id."""
-        page = Page(search, sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after)
+        page = Page(as_typed(search), sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after)
         if sort not in SORTS:
             raise NotPossible(f"sort: {sort!r} is not allowed; it takes {', '.join(SORTS)}.")
         if sort != "id" and (after or online):
@@ -97,6 +97,7 @@ class PeerOperations:
 
     def peer(self, id: str) -> "Deferred[PeerInfo]":
         """One peer."""
+        id = as_typed(id)
         return self._read(read_peers, [id]).addCallback(self._one, id)
 
     def _one(self, peers: dict[str, StoredPeer], id: str) -> PeerInfo:

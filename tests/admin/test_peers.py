@@ -12,6 +12,7 @@ from twisted.internet import reactor
 from twisted.internet.task import Clock
 
 from rendezvous.admin.audit import Audit, By
+from rendezvous.admin.peer_rows import as_typed
 from rendezvous.admin.peers import PeerOperations
 from rendezvous.admin.values import NotPossible, NotThere, PeerPage
 from rendezvous.peers.directory import Directory
@@ -70,8 +71,25 @@ async def test_page(peers: PeerOperations) -> None:
     assert online.total == 1
     assert (await peers.page(online=True, search="peer")).total == 0
     assert [(await peers.page(online=online, search="ADA-")).total for online in (True, False)] == [1, 1]
+    assert [(await peers.page(online=online, search=" ada-")).total for online in (True, False)] == [1, 1]
     after = await peers.page(after="peer-097")
     assert ([peer.id for peer in after.peers], after.total) == (["peer-098", "peer-099"], None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "id"),
+    [
+        ("106 034 749", "106034749"),
+        (" 106034749\n", "106034749"),
+        ("106\u00a0034", "106034"),
+        (" 192.0.2. ", "192.0.2."),
+        ("an id", "an id"),
+        ("", ""),
+    ],
+)
+def test_ids_as_they_are_typed(typed: str, id: str) -> None:
+    """Blanks around a text mean nothing, nor do those between digits, which clients show."""
+    assert as_typed(typed) == id
 
 
 @pytest.mark.parametrize(
