@@ -14,7 +14,7 @@ from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from rendezvous import __version__
-from rendezvous.address_lists import ListFile, add_entry, remove_entry
+from rendezvous.address_lists import Edit, ListFile, add_entry, remove_entry
 from rendezvous.admin.audit import Audit, By
 from rendezvous.admin.peers import PeerOperations
 from rendezvous.admin.relay import RelayOperations
@@ -209,7 +209,12 @@ class Operations:
             self._edited, _not_edited, callbackArgs=(name, file, change, by), errbackArgs=(file, word)
         )
 
-    def _edited(self, spelling: str, name: str, file: ListFile, change: Any, by: By) -> EntryList:
+    def _edited(self, edit: Edit, name: str, file: ListFile, change: Any, by: By) -> EntryList:
+        spelling = edit.spelling
+        if change is remove_entry and not edit.changed and not file.entries.lists(spelling):
+            network = file.entries.covering(spelling)
+            covered = f" itself, but in its network {network}, which can be removed" if network else ""
+            raise NotThere(f"{spelling} is not in {name}{covered}.")
         what = "added {entry} to {list}" if change is add_entry else "removed {entry} from {list}"
         self.audit.note(by, what, entry=spelling, list=name)
         file.look()

@@ -75,7 +75,9 @@ class PeerOperations:
         after: str = "",
     ) -> "Deferred[PeerPage]":
         """Peers whose id or address contains `search`; those that are `online` are sorted by id."""
-        page = Page(as_typed(search), sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after)
+        page = Page(
+            as_typed(search), sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after
+        )
         if sort not in SORTS:
             raise NotPossible(f"sort: {sort!r} is not allowed; it takes {', '.join(SORTS)}.")
         if sort != "id" and (after or online):

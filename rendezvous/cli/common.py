@@ -43,6 +43,12 @@ def plain(text: str) -> str:
     return "".join("?" if unicodedata.category(c).startswith("C") else c for c in text)
 
 
+def counted(count: int, noun: str) -> str:
+    """So many of what `noun` calls one."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
+
+
 def in_bytes(count: float) -> str:
     """A number of bytes for people."""
     for unit in ("B", "KiB", "MiB", "GiB"):

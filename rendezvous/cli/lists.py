@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rendezvous.cli.common import data_option, json_option, plain, print_json
+from rendezvous.cli.common import counted, data_option, json_option, plain, print_json
 from rendezvous.cli.server import NotRunning, RunningServer, id_server, relay, running
 
 _OWNERS: dict[str, Callable[[Path], RunningServer]] = {
@@ -35,7 +35,7 @@ def show(data: Path, as_json: bool) -> None:
         print_json(found)
         return
     for listed in found:
-        click.echo(f"{plain(listed['path'])}: {len(listed['entries'])} entries")
+        click.echo(f"{plain(listed['path'])}: {counted(len(listed['entries']), 'entry')}")
         for entry in listed["entries"]:
             click.echo(f"  {plain(entry)}")
 
@@ -65,4 +65,4 @@ def _change(method: str, name: str, entry: str, data: Path, as_json: bool) -> No
     if as_json:
         print_json(listed)
         return
-    click.echo(f"{plain(listed['path'])}: {len(listed['entries'])} entries")
+    click.echo(f"{plain(listed['path'])}: {counted(len(listed['entries']), 'entry')}")

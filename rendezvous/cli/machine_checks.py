@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import rendezvous
-from rendezvous.cli.common import in_bytes
+from rendezvous.cli.common import counted, in_bytes
 from rendezvous.cli.findings import Finding, Patient, note, ok, wrong
 from rendezvous.config_values import ConfigError
 from rendezvous.descriptors import fit_to_descriptors
@@ -75,7 +75,7 @@ def database(patient: Patient) -> Iterator[Finding]:
     if problem != "ok":
         yield wrong("database", f"{path} can't be used: {' '.join(problem.split())}.", "rendezvous restore BACKUP")
         return
-    yield ok("database", f"{path} is sound: {peers} peers.")
+    yield ok("database", f"{path} is sound: {counted(peers, 'peer')}.")
     yield from _rights(patient, path)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from rendezvous.admin.peer_rows import as_typed, peer_info
-from rendezvous.cli.common import data_option, json_option, plain, print_json, table, yes_option
+from rendezvous.cli.common import counted, data_option, json_option, plain, print_json, table, yes_option
 from rendezvous.cli.files import database_of, database_option
 from rendezvous.cli.server import NotRunning, id_server
 from rendezvous.peers.browsing import SORTS, Page, read_page, read_peers
@@ -103,7 +103,7 @@ def delete(ids: Sequence[str], data: Path, as_json: bool, yes: bool) -> None:
     """Delete peers. A client that is online registers anew; an id in denylist.txt stays away."""
     server = id_server(data)
     if not yes:
-        click.confirm(f"Delete {len(ids)} peers?", abort=True, err=True)
+        click.confirm(f"Delete {counted(len(ids), 'peer')}?", abort=True, err=True)
     done = server.ask("POST", "peers/delete", {"ids": list(map(as_typed, ids))})
     if as_json:
         print_json(done)
@@ -123,7 +123,8 @@ def purge(days: int, data: Path, as_json: bool, yes: bool) -> None:
         print_json(found)
         return
     verb = "deleted" if found["deleted"] else "to delete; --yes does it"
-    click.echo(f"{found['peers']} peers that were not online for more than {days} days: {verb}.")
+    peers = counted(found["peers"], "peer")
+    click.echo(f"{peers} not online for more than {counted(days, 'day')}: {verb}.")
     if found["some"]:
         more = " ..." if found["peers"] > len(found["some"]) else ""
         click.echo(plain(" ".join(found["some"]) + more))

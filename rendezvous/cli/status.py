@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from rendezvous.cli.common import data_option, in_bytes, in_time, json_option, plain, print_json
+from rendezvous.cli.common import counted, data_option, in_bytes, in_time, json_option, plain, print_json
 from rendezvous.cli.server import NotRunning, running
 
 _MOST_DROPS = 8
@@ -76,7 +76,10 @@ def _lines(state: Mapping[str, Any]) -> Iterator[str]:
 def _id_server(state: Mapping[str, Any]) -> Iterator[str]:
     online = ", ".join(f"{count} by {way}" for way, count in state["online"].items())
     yield _line("Peers", f"{state['peers']} known, {sum(state['online'].values())} online ({online})")
-    yield _line("ID server", f"{state['connections']} connections, {state['pending']} pending requests")
+    yield _line(
+        "ID server",
+        f"{counted(state['connections'], 'connection')}, {counted(state['pending'], 'pending request')}",
+    )
     for relay in state["relays"]:
         yield _line("Told relay", f"{relay['name']}{'' if relay['healthy'] else ' does not answer'}")
 
@@ -84,7 +87,8 @@ def _id_server(state: Mapping[str, Any]) -> Iterator[str]:
 def _relay(state: Mapping[str, Any]) -> Iterator[str]:
     yield _line(
         "Relay",
-        f"{state['sessions']} sessions, {state['waiting']} waiting, {state['connections']} connections, "
+        f"{counted(state['sessions'], 'session')}, {state['waiting']} waiting, "
+        f"{counted(state['connections'], 'connection')}, "
         f"{in_bytes(state['bytes'])} in all, {in_bytes(state['bytes_per_second'])}/s now",
     )
 

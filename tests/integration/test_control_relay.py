@@ -12,6 +12,7 @@ from tests.client.controlling import Controlling
 from tests.client.links import LinkClosedError
 from tests.client.threads import wait_until
 from tests.integration.command import asked, refused, told
+from tests.integration.consoles import ask_console
 from tests.integration.server import ServerProcess
 from tests.integration.support import NewControlled, StartServer, unique_source
 from tests.integration.test_lists import may_register
@@ -77,6 +78,28 @@ def test_lists(served: ServerProcess) -> None:
     assert may_register(view, source)
     asked(served, "lists", "remove", "denylist", "192.0.2.1")
     assert file.read_text() == "# not wanted\n"
+
+
+def test_entries_that_are_not_listed(served: ServerProcess) -> None:
+    """What is not listed can't be removed; a listed network that covers it is named, the smallest one."""
+    for entry in ("10.0.0.0/8", "10.1.0.0/16"):
+        asked(served, "lists", "add", "denylist", entry)
+    assert told(served, "lists", "add", "denylist", "an-id").endswith(": 3 entries\n")
+    for entry in ("10.1.2.3", "10.1.2.0/24"):
+        assert "10.1.0.0/16" in refused(served, "lists", "remove", "denylist", entry)
+    assert "10.0.0.0/8" in refused(served, "lists", "remove", "denylist", "10.2.0.1")
+    for entry in ("another-id", "192.0.2.1", "2001:db8::/32"):
+        assert f"{entry} is not in denylist" in refused(served, "lists", "remove", "denylist", entry)
+    for entry in ("10.0.0.0/8", "10.1.0.0/16"):
+        left = told(served, "lists", "remove", "denylist", entry)
+    assert left.endswith(": 1 entry\n")
+    asked(served, "lists", "remove", "denylist", "an-id")
+
+
+def test_entries_of_the_console(served: ServerProcess) -> None:
+    """What the text console has added, which is in no file, can be removed."""
+    assert ask_console(("127.0.0.1", served.port + 1), "Ba 192.0.2.77") == ""
+    assert asked(served, "lists", "remove", "blocklist", "192.0.2.77")["entries"] == []
 
 
 def test_entries_that_are_not_allowed(served: ServerProcess) -> None:
