@@ -17,7 +17,7 @@ _SERVERS = {"both": "ID server and relay", "hbbs": "ID server", "hbbr": "relay"}
 @click.command()
 @data_option
 @json_option
-@click.option("--watch", is_flag=True, help="Show it again and again, until interrupted.")
+@click.option("--watch", is_flag=True, help="Show it again and again, also after a restart, until interrupted.")
 @click.option("--seconds", default=2.0, type=click.FloatRange(0.2, 3600), help="Pause between two looks.")
 def status(data: Path, as_json: bool, watch: bool, seconds: float) -> None:
     """Show what the running servers do."""
@@ -29,7 +29,10 @@ def status(data: Path, as_json: bool, watch: bool, seconds: float) -> None:
     try:
         while True:
             click.clear()
-            _show(data, as_json=False)
+            try:
+                _show(data, as_json=False)
+            except click.ClickException as error:  # it may be back at the next look
+                click.echo(error.message)
             time.sleep(seconds)
     except KeyboardInterrupt:
         pass

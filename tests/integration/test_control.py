@@ -119,22 +119,30 @@ def test_status_when_no_relay_answers(start_server: StartServer) -> None:
         assert all(f"{name} does not answer" in text for name in names)
 
 
-def test_status_watch(served: ServerProcess) -> None:
-    """--watch shows it again, until it is interrupted."""
+def test_status_watch(start_server: StartServer) -> None:
+    """--watch shows it again, also after the server was away, until it is interrupted."""
+    server = start_server()
     watching = subprocess.Popen(
-        [COMMAND, "status", "--watch", "--seconds", "0.2", "--data", str(served.data)],
-        env=environment(served.folder),
+        [COMMAND, "status", "--watch", "--seconds", "0.2", "--data", str(server.data)],
+        env=environment(server.folder),
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert watching.stdout is not None
-    with watching.stdout as lines:
-        looks = 0
-        while looks < 2:
-            looks += next(lines).startswith("Server")
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait(10) == 0
+    try:
+        with watching.stdout as lines:
+            for _ in range(2):
+                assert any(line.startswith("Server") for line in lines)
+            server.stop()
+            assert any("No server runs" in line for line in lines)
+            server.start()
+            assert any(line.startswith("Server") for line in lines)
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(10) == 0
+    finally:
+        watching.kill()
+        watching.wait()
 
 
 def test_status_without_a_server(tmp_path: Path) -> None:
