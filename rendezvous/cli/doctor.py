@@ -16,6 +16,7 @@ from rendezvous.config_values import ConfigError
 _CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     machine_checks.keys,
     machine_checks.database,
+    machine_checks.secrecy,
     machine_checks.space,
     machine_checks.clock,
     machine_checks.limits,

@@ -79,12 +79,32 @@ def database(patient: Patient) -> Iterator[Finding]:
     yield from _rights(patient, path)
 
 
+def secrecy(patient: Patient) -> Iterator[Finding]:
+    """The databases are for their owner alone: a uuid is the whole proof of an id."""
+    if not patient.data.stat().st_mode & 0o011:
+        return
+    settings = patient.settings
+    names = [settings.db_url] * settings.has_hbbs + [settings.usage_db] * bool(settings.usage_db)
+    for path in (patient.data / name for name in names):
+        files = [file for file in _with_log(path) if file.exists() and file.stat().st_mode & 0o044]
+        if files:
+            mode = files[0].stat().st_mode & 0o777
+            yield wrong(
+                "rights",
+                f"{files[0]} may be read by others (mode {mode:04o}).",
+                f"chmod 600 {' '.join(map(str, files))}",
+            )
+
+
+def _with_log(path: Path) -> list[Path]:
+    return [path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))]
+
+
 def _rights(patient: Patient, path: Path) -> Iterator[Finding]:
     """A server that gave up root's rights must own what root made before."""
     if not patient.user:
         return
-    files = (patient.data, path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm")))
-    for file in files:
+    for file in (patient.data, *_with_log(path)):
         if file.exists() and file.stat().st_uid != patient.user and not file.stat().st_mode & 0o022:
             user = _name_of(patient.user)
             yield wrong("rights", f"The server's user {user} may not write to {file}.", f"chown {user} {file}")

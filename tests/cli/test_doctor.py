@@ -114,6 +114,24 @@ def test_database() -> None:
     assert of("database")["level"] == "wrong"
 
 
+def test_databases_that_others_may_read() -> None:
+    """They are told, with the files beside them, unless others may not enter the folder."""
+    prepare(Path("db_v2.sqlite3").absolute())
+    for name in ("db_v2.sqlite3", "usage.sqlite3", "usage.sqlite3-wal"):
+        Path(name).touch()
+        Path(name).chmod(0o640)
+    configure(free_port(), usage_db="usage.sqlite3")
+    Path().chmod(0o755)
+    found = [finding for finding in findings() if finding["check"] == "rights"]
+    here = Path.cwd()
+    assert [(finding["level"], finding["mend"]) for finding in found] == [
+        ("wrong", f"chmod 600 {here}/db_v2.sqlite3"),
+        ("wrong", f"chmod 600 {here}/usage.sqlite3 {here}/usage.sqlite3-wal"),
+    ]
+    Path().chmod(0o700)
+    assert "rights" not in {finding["check"] for finding in findings()}
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may give files away")
 def test_rights(tmp_path: Path) -> None:
     """Files that the server's user may not write to are told with the command that gives them to it."""
