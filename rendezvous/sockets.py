@@ -47,7 +47,7 @@ def listen_udp(bind: str, port: int, what: str, receive_buffer: int) -> list[soc
 def _listen_all(bind: str, port: int, kind: int, what: str, where: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
-        for family, host in _families(bind):
+        for family, host in families(bind):
             sockets.append(_listen(family, host, port, kind, what, where))
     except ConfigError:
         for sock in sockets:
@@ -63,13 +63,14 @@ def _set_receive_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
-def _families(bind: str) -> list[tuple[int, str]]:
+def families(bind: str) -> list[tuple[int, str]]:
+    """The address families that are listened on, each with its address."""
     if bind:
         return [(socket.AF_INET if ip_address(bind).version == 4 else socket.AF_INET6, bind)]
-    families: list[tuple[int, str]] = [(socket.AF_INET, "0.0.0.0")]
+    found: list[tuple[int, str]] = [(socket.AF_INET, "0.0.0.0")]
     if _has_ipv6():
-        families.append((socket.AF_INET6, "::"))
-    return families
+        found.append((socket.AF_INET6, "::"))
+    return found
 
 
 def _has_ipv6() -> bool:

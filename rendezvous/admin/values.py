@@ -27,6 +27,15 @@ class Listening:
 
 def listening(settings: Settings) -> Iterator[Listening]:
     """The ports that a server with these settings listens on."""
+    yield from for_clients(settings)
+    if settings.metrics is not None:
+        yield Listening("metrics", "tcp", settings.metrics.port, settings.metrics.host)
+    if settings.status is not None:
+        yield Listening("status page", "tcp", settings.status.port, settings.status.host)
+
+
+def for_clients(settings: Settings) -> Iterator[Listening]:
+    """Those of them that clients need."""
     address = settings.bind
     if settings.has_hbbs:
         yield Listening("ID server", "udp", settings.port, address)

@@ -63,9 +63,11 @@ def _lines(state: Mapping[str, Any]) -> Iterator[str]:
         yield from _id_server(state["id_server"])
     if state["relay"]:
         yield from _relay(state["relay"])
-    ports = ", ".join(f"{port['transport']} {port['port']}" for port in state["listening"])
-    where = sorted({port["address"] or "all addresses" for port in state["listening"]})
-    yield _line("Listening", f"{ports} on {', '.join(where)}")
+    ports: dict[str, list[str]] = {}
+    for port in state["listening"]:
+        ports.setdefault(port["address"] or "all addresses", []).append(f"{port['transport']} {port['port']}")
+    for number, (where, named) in enumerate(ports.items()):
+        yield _line("" if number else "Listening", f"{', '.join(named)} on {where}")
     yield _line("Open files", f"{state['descriptors']} of {state['max_descriptors']}")
     drops = sorted(state["drops"], key=lambda drop: -drop["count"])
     for number, drop in enumerate(drops[:_MOST_DROPS]):
