@@ -137,6 +137,14 @@ class SettingValue:
 
 
 @dataclass(frozen=True)
+class LogLevels:
+    """What the process logs, in the spelling of --log-level. `server` is both, hbbs or hbbr."""
+
+    server: str
+    level: str
+
+
+@dataclass(frozen=True)
 class ClientStrings:
     """What to type, paste or scan into a client, and how to name its installer; empty where it needs nothing."""
 

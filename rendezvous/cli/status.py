@@ -7,11 +7,10 @@ from typing import Any
 
 import click
 
-from rendezvous.cli.common import counted, data_option, in_bytes, in_time, json_option, plain, print_json
-from rendezvous.cli.server import NotRunning, running
+from rendezvous.cli.common import SERVERS, counted, data_option, in_bytes, in_time, json_option, plain, print_json
+from rendezvous.cli.server import all_running
 
 _MOST_DROPS = 8
-_SERVERS = {"both": "ID server and relay", "hbbs": "ID server", "hbbr": "relay"}
 
 
 @click.command()
@@ -39,11 +38,7 @@ def status(data: Path, as_json: bool, watch: bool, seconds: float) -> None:
 
 
 def _show(data: Path, as_json: bool) -> None:
-    found = [server.get("status") for server in running(data)]
-    if not found:
-        raise NotRunning(
-            f"No server runs on {data.resolve()}, or it has --control no. --data names its data folder."
-        )
+    found = [server.get("status") for server in all_running(data)]
     if as_json:
         print_json(found)
     else:
@@ -53,7 +48,7 @@ def _show(data: Path, as_json: bool) -> None:
 def _lines(state: Mapping[str, Any]) -> Iterator[str]:
     yield _line(
         "Server",
-        f"rendezvous {state['version']} ({_SERVERS[state['server']]}), process {state['pid']}, "
+        f"rendezvous {state['version']} ({SERVERS[state['server']]}), process {state['pid']}, "
         f"up for {in_time(state['uptime'])}",
     )
     yield _line("Data folder", plain(state["data"]))

@@ -74,7 +74,7 @@ def test_nothing_is_wrong(port: int) -> None:
     assert "wrong" not in {finding["level"] for finding in found}
     text = run("doctor")
     assert text.exit_code == 0
-    assert all(finding["text"] in text.stdout for finding in found)
+    assert all(finding["text"] in text.stdout for finding in found if finding["check"] != "clock")  # a later second
 
 
 def test_settings() -> None:
