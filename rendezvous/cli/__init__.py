@@ -11,6 +11,7 @@ from rendezvous.cli.doctor import doctor
 from rendezvous.cli.keys import keys
 from rendezvous.cli.lists import lists
 from rendezvous.cli.log_level import log_level
+from rendezvous.cli.password import password
 from rendezvous.cli.peer_files import export_peers, import_peers
 from rendezvous.cli.peers import peers
 from rendezvous.cli.relay import relay
@@ -34,6 +35,7 @@ for command in (
     keys,
     lists,
     log_level,
+    password,
     peers,
     relay,
     requests,

@@ -27,9 +27,10 @@ from rendezvous.admin.audit import By
 from rendezvous.admin.operations import Operations
 from rendezvous.admin.pages.figures import Sampler, figures
 from rendezvous.admin.pages.formats import FORMATS
-from rendezvous.admin.pages.logins import LONGEST_PASSWORD, Logins, TooOften
+from rendezvous.admin.pages.logins import Logins, TooOften
 from rendezvous.admin.pages.streams import Streams
 from rendezvous.admin.values import NotPossible, NotThere
+from rendezvous.config_values import LONGEST_PASSWORD
 from rendezvous.logs import logger
 
 PEERS_ON_A_PAGE = 50
