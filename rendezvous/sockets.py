@@ -7,7 +7,6 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Protocol as Interface
 
 from twisted.application.service import Service
@@ -19,6 +18,7 @@ from zope.interface import Attribute
 
 from rendezvous.config_values import ConfigError
 from rendezvous.inherited import inherited
+from rendezvous.own_address import families
 
 LINGER = 10.0
 """Seconds that a client has to take the last bytes and to close."""
@@ -61,25 +61,6 @@ def _set_receive_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except OSError:  # only root may exceed net.core.rmem_max
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-
-def families(bind: str) -> list[tuple[int, str]]:
-    """The address families that are listened on, each with its address."""
-    if bind:
-        return [(socket.AF_INET if ip_address(bind).version == 4 else socket.AF_INET6, bind)]
-    found: list[tuple[int, str]] = [(socket.AF_INET, "0.0.0.0")]
-    if _has_ipv6():
-        found.append((socket.AF_INET6, "::"))
-    return found
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::", 0))
-    except OSError:
-        return False
-    return True
 
 
 def _listen(family: int, host: str, port: int, kind: int, what: str, where: str) -> socket.socket:

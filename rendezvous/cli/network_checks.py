@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 from rendezvous.admin.values import Listening, for_clients, listening
 from rendezvous.cli.findings import Finding, Patient, note, ok, wrong
 from rendezvous.config_values import split_host_port
-from rendezvous.own_address import own_address
-from rendezvous.sockets import families
+from rendezvous.own_address import families, own_address
 from rendezvous.wire.messages import MalformedMessage, decode, encode
 from rendezvous.wire.rendezvous_pb2 import TestNatRequest, TestNatResponse
 
