@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from twisted.application.service import Service
 from twisted.internet.interfaces import IReactorTime
@@ -51,6 +52,19 @@ class AddressList:
     def has(self, text: str) -> bool:
         """Whether an address in any spelling is listed, or inside a listed network. Raises ValueError."""
         return self._spelling(text) in self
+
+    def lists(self, spelling: str) -> bool:
+        """Whether the entry of this spelling was added as such."""
+        return spelling in self._words or spelling in self._networks
+
+    def covering(self, spelling: str) -> str:
+        """The smallest listed network around an address or a network; empty when there is none."""
+        try:
+            inner: Any = plain_network(spelling)
+        except ValueError:
+            return ""
+        around = [net for net in self._networks.values() if net.version == inner.version and inner.subnet_of(net)]
+        return str(max(around, key=lambda network: network.prefixlen, default=""))
 
     def add(self, text: str) -> str:
         """Adds an address, a network or an id; returns its one spelling. Raises ValueError when it is none."""
@@ -107,26 +121,34 @@ def read_list(path: Path, *, ids: bool = False) -> AddressList:
     return listed
 
 
-def add_entry(path: Path, word: str, *, ids: bool = False) -> str:
-    """Adds an address, a network or an id to the file of a list, once; returns its one spelling.
+class Edit(NamedTuple):
+    """An entry that was added or removed, in its one spelling, and whether that changed the file."""
+
+    spelling: str
+    changed: bool
+
+
+def add_entry(path: Path, word: str, *, ids: bool = False) -> Edit:
+    """Adds an address, a network or an id to the file of a list, once.
 
     Blocks. Raises ValueError when it is none, and OSError.
     """
     spelling = _entry(word, ids)
     lines = _lines_of(path)
-    if not any(_is_entry(line, spelling, ids) for line in lines):
+    changed = not any(_is_entry(line, spelling, ids) for line in lines)
+    if changed:
         _rewrite(path, [*lines, spelling])
-    return spelling
+    return Edit(spelling, changed)
 
 
-def remove_entry(path: Path, word: str, *, ids: bool = False) -> str:
-    """Removes the lines that begin with it from the file of a list. Blocks, returns and raises the same."""
+def remove_entry(path: Path, word: str, *, ids: bool = False) -> Edit:
+    """Removes the lines that begin with it from the file of a list. Blocks, and raises the same."""
     spelling = _entry(word, ids)
     lines = _lines_of(path)
     kept = [line for line in lines if not _is_entry(line, spelling, ids)]
     if len(kept) < len(lines):
         _rewrite(path, kept)
-    return spelling
+    return Edit(spelling, len(kept) < len(lines))
 
 
 def _entry(word: str, ids: bool) -> str:

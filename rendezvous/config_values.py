@@ -54,6 +54,22 @@ def host_list(value: str) -> tuple[str, ...]:
     return names
 
 
+_LABEL = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?")
+_LONGEST_NAME = 253
+
+
+def host_name(value: str) -> str:
+    """A name, or an IP address in its one spelling."""
+    labels = value.removesuffix(".").split(".")
+    named = len(value) <= _LONGEST_NAME and all(map(_LABEL.fullmatch, labels)) and not labels[-1].isdigit()
+    if not value or named:
+        return value
+    try:
+        return str(ip_address(value.replace("%", " ")))  # a zone means nothing to others
+    except ValueError:
+        raise ValueError("a name or an IP address, with no port, no scheme and no blanks") from None
+
+
 def bind_address(value: str) -> str:
     if not value:
         return value
@@ -190,6 +206,10 @@ def own_listener(value: str) -> "HostPort | None":
             "where clients look for an API server"
         ) from None
     return HostPort(address, number)
+
+
+LONGEST_PASSWORD = 1024
+"""Bytes that are compared."""
 
 
 def password_hash(value: str) -> str:

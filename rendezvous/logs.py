@@ -19,11 +19,13 @@ from twisted.logger import (
 from zope.interface import implementer
 
 from rendezvous.config_values import log_levels
-from rendezvous.wire.address import Address, is_ipv6
+from rendezvous.wire.address import Address, is_ipv6, plain_network
 
 ROOT = "rendezvous"
 _IDS = ("id", "old_id", "new_id")
-"""Fields that hold an id of a client."""
+"""Fields that hold an id of a client; `ids` holds several, and `entry` what is in a list of addresses or ids."""
+_SHOWN_OF_AN_ADDRESS = {4: 24, 6: 48}
+"""Bits, by the version of IP."""
 _SHOWN_OF_AN_ID = 3
 _OLDER = ("system", "format", "isError", "failure", "why")
 """Fields of Twisted's older way to log."""
@@ -94,12 +96,38 @@ def _shorten(event: LogEvent) -> None:
         if isinstance(value, Address):
             event[name] = network_of(value.host)
         elif name in _IDS:
-            event[name] = f"{str(value)[:_SHOWN_OF_AN_ID]}..."
+            event[name] = _shortened(str(value))
+        elif name == "address":
+            event[name] = _shortened_host(str(value))
+        elif name == "ids":
+            event[name] = " ".join(map(_shortened, str(value).split()))
+        elif name == "entry":
+            event[name] = _shortened_entry(str(value))
+
+
+def _shortened(id: str) -> str:
+    return f"{id[:_SHOWN_OF_AN_ID]}..."
+
+
+def _shortened_host(host: str) -> str:
+    try:
+        return network_of(host)
+    except ValueError:  # an administrator's control socket
+        return host
+
+
+def _shortened_entry(entry: str) -> str:
+    try:
+        network = plain_network(entry)
+    except ValueError:
+        return _shortened(entry)
+    shown = _SHOWN_OF_AN_ADDRESS[network.version]
+    return str(network if network.prefixlen <= shown else network.supernet(new_prefix=shown))
 
 
 def network_of(host: str) -> str:
     """What a numeric, plain `host` is told as: its /24, or with IPv6 its /48."""
-    return str(ip_network((host, 48 if is_ipv6(host) else 24), strict=False))
+    return str(ip_network((host, _SHOWN_OF_AN_ADDRESS[6 if is_ipv6(host) else 4]), strict=False))
 
 
 def plain_fields(event: LogEvent) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from rendezvous.config_values import (
     database_file,
     decimal,
     host_list,
+    host_name,
     integer,
     ipv4_network,
     local_address,
@@ -45,7 +46,9 @@ class Settings:
     warnings: tuple[str, ...]
 
     data: str = declared(".", text, "folder of the keys, the database and the address lists")
-    host: str = declared("", text, "name or address by which clients reach this server, for what is shown at start")
+    host: str = declared(
+        "", host_name, "name or address by which clients reach this server, for what is shown at start"
+    )
     bind: str = declared("", bind_address, "IP address to listen on; all of them when empty", short="b")
     port: int = declared("21116", integer(2, 65532), "main port P; P-1, P+2 go with it", servers="hbbs", short="p")
     relay_port: int = declared(

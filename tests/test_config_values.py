@@ -4,7 +4,48 @@ from __future__ import annotations
 
 import pytest
 
-from rendezvous.config_values import own_listener, password_hash
+from rendezvous.config_values import host_name, own_listener, password_hash
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("rd.example.org", "rd.example.org"),
+        ("Rd-1.Example.ORG.", "Rd-1.Example.ORG."),
+        ("my_machine", "my_machine"),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:DB8:0::1", "2001:db8::1"),
+        (".".join(["x" * 60] * 4), ".".join(["x" * 60] * 4)),
+        ("", ""),
+    ],
+)
+def test_host_names(given: str, name: str) -> None:
+    """A name or an IP address, which is put into its one spelling."""
+    assert host_name(given) == name
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        *("rd.example.org:21116", "192.0.2.7:21116", "[2001:db8::1]", "[2001:db8::1]:21116", "fe80::1%eth0"),
+        *(
+            "http://rd.example.org",
+            "rd.example.org/",
+            "a b",
+            "a,b",
+            "a..b",
+            ".a",
+            "-a.org",
+            "a-.org",
+            "münchen.example",
+        ),
+        *("1.2.3", "256.1.1.1", "1.2.3.4.5", "x" * 64, ".".join(["x" * 50] * 6), "a\n"),
+    ],
+)
+def test_no_host_names(given: str) -> None:
+    """A port, a scheme, blanks and what no resolver takes are refused in words."""
+    with pytest.raises(ValueError, match="a name or an IP address, with no port"):
+        host_name(given)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,7 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "rendezvous"
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")])
 CONFIGURATION = ROOT / "docs" / "configuration.md"
+METRICS = ROOT / "docs" / "metrics.md"
 OPERATIONS = ROOT / "docs" / "operations.md"
 
 SERVERS: dict[str, Server] = {"rendezvous": "both", "hbbs": "hbbs", "hbbr": "hbbr"}
@@ -396,6 +397,28 @@ def test_drop_reasons() -> None:
     assert set(documented) == reasons_in_the_code()
 
 
+def ends_in_the_code() -> set[str]:
+    """Every reason that a relay session ends with."""
+    return {
+        constant.value
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text("utf-8")))
+        if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "end" and node.args
+        for constant in ast.walk(node.args[0])
+        if isinstance(constant, ast.Constant) and isinstance(constant.value, str)
+    }
+
+
+def test_ends_of_sessions() -> None:
+    """The metric that counts sessions by the reason of their end is documented with every reason."""
+    (row,) = [
+        line for line in METRICS.read_text("utf-8").splitlines() if "`rendezvous_relay_sessions_ended_" in line
+    ]
+    found = ends_in_the_code()
+    assert {"closed", "finished", "idle"} < found
+    assert set(re.findall("`([a-z ]+)`", row.rpartition("|")[0].rpartition(" | ")[2])) == found
+
+
 def test_drop_places() -> None:
     """Every place that drops are counted at is explained."""
     documented = {row[0].strip("`") for row in table_below("### Drop places")}
@@ -409,7 +432,7 @@ def test_api() -> None:
     nothing: Any = None
     routes = {
         f"{method} {rule.rule.removeprefix('/api/v1/')}"
-        for rule in api(nothing).url_map.iter_rules()
+        for rule in api(nothing, nothing).url_map.iter_rules()
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
     rows = table_below("### The API")

@@ -16,6 +16,7 @@ from twisted.web.http import BAD_REQUEST, INTERNAL_SERVER_ERROR, NOT_FOUND
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import HTTPException
 
+from rendezvous.admin.audit import By
 from rendezvous.admin.operations import Operations
 from rendezvous.admin.values import NotPossible, NotThere
 from rendezvous.logs import logger
@@ -23,8 +24,11 @@ from rendezvous.logs import logger
 log = logger("admin")
 
 
-def api(operations: Operations) -> Klein:
-    """The application. What it serves is for administrators: who may ask is for those to decide who serve it."""
+def api(operations: Operations, by: Callable[[IRequest], By]) -> Klein:
+    """The application; `by` tells who asks for a change.
+
+    What it serves is for administrators: who may ask is for those to decide who serve it.
+    """
     app: Klein = Klein()
 
     def route(method: str, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -32,7 +36,7 @@ def api(operations: Operations) -> Klein:
 
         def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
             def render(request: IRequest, **parts: Any) -> Any:
-                result = function(_Asked(request), **parts)
+                result = function(_Asked(request, by), **parts)
                 if isinstance(result, Deferred):
                     return result.addCallback(lambda value: _answer(request, value))
                 return _answer(request, result)
@@ -49,6 +53,18 @@ def api(operations: Operations) -> Klein:
     @route("GET", "settings")
     def settings(asked: _Asked) -> Any:
         return operations.settings()
+
+    @route("GET", "requests")
+    def punches(asked: _Asked) -> Any:
+        return operations.punches(asked.number("limit", 100))
+
+    @route("GET", "log-level")
+    def log_levels(asked: _Asked) -> Any:
+        return operations.log_levels()
+
+    @route("POST", "log-level")
+    def set_log_levels(asked: _Asked) -> Any:
+        return operations.set_log_levels(asked.body("level", str), asked.by)
 
     @route("GET", "client")
     def client(asked: _Asked) -> Any:
@@ -76,19 +92,19 @@ def api(operations: Operations) -> Klein:
 
     @route("POST", "peers/import")
     def import_(asked: _Asked) -> Any:
-        return operations.peers.import_(asked.body("peers", list))
+        return operations.peers.import_(asked.body("peers", list), asked.by)
 
     @route("POST", "peers/delete")
     def delete(asked: _Asked) -> Any:
-        return operations.peers.delete(asked.body("ids", list))
+        return operations.peers.delete(asked.body("ids", list), asked.by)
 
     @route("POST", "peers/purge")
     def purge(asked: _Asked) -> Any:
-        return operations.peers.purge(asked.body("days", int), dry_run=asked.body("dry_run", bool))
+        return operations.peers.purge(asked.body("days", int), asked.by, dry_run=asked.body("dry_run", bool))
 
     @route("POST", "backup")
     def backup(asked: _Asked) -> Any:
-        return operations.peers.backup(asked.body("path", str))
+        return operations.peers.backup(asked.body("path", str), asked.by)
 
     @route("GET", "sessions")
     def sessions(asked: _Asked) -> Any:
@@ -96,7 +112,7 @@ def api(operations: Operations) -> Klein:
 
     @route("DELETE", "sessions/<int:number>")
     def cut(asked: _Asked, number: int) -> Any:
-        return operations.relay.cut(number)
+        return operations.relay.cut(number, asked.by)
 
     @route("GET", "lists")
     def lists(asked: _Asked) -> Any:
@@ -104,11 +120,11 @@ def api(operations: Operations) -> Klein:
 
     @route("POST", "lists/<name>")
     def add_to_list(asked: _Asked, name: str) -> Any:
-        return operations.add_to_list(name, asked.body("entry", str))
+        return operations.add_to_list(name, asked.body("entry", str), asked.by)
 
     @route("DELETE", "lists/<name>")
     def remove_from_list(asked: _Asked, name: str) -> Any:
-        return operations.remove_from_list(name, asked.body("entry", str))
+        return operations.remove_from_list(name, asked.body("entry", str), asked.by)
 
     @app.handle_errors
     def failed(request: IRequest, failure: Failure) -> bytes:
@@ -130,8 +146,14 @@ def api(operations: Operations) -> Klein:
 class _Asked:
     """What a request gives besides its path. Raises NotPossible for what is not allowed."""
 
-    def __init__(self, request: IRequest) -> None:
+    def __init__(self, request: IRequest, by: Callable[[IRequest], By]) -> None:
         self._request = request
+        self._by = by
+
+    @property
+    def by(self) -> By:
+        """Who asks."""
+        return self._by(self._request)
 
     def text(self, name: str, default: str = "") -> str:
         """A parameter of the query."""

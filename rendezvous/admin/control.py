@@ -4,6 +4,7 @@ import contextlib
 import os
 import socket
 import stat
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from zope.interface import implementer
 
 from rendezvous.accepting import AcceptPolicy, Proxies
+from rendezvous.admin.audit import By
 from rendezvous.admin.operations import Operations
 from rendezvous.admin.threads import in_thread
 from rendezvous.admission import Admission
@@ -31,6 +33,8 @@ from rendezvous.wire.address import Address
 
 PLACE = "control"
 """Where refusals of the socket are counted."""
+_CREDENTIALS = struct.Struct("3i")
+"""Process, user and group of who has connected (unix(7), SO_PEERCRED)."""
 _MOST_CONNECTIONS = 32
 _BACKLOG = 16
 _UNREADABLE = b'{"error": "The server\'s user may not read the files of Python; its log tells which."}'
@@ -179,4 +183,12 @@ class _Api(Resource):
 def _loaded(operations: Operations) -> Any:
     from rendezvous.admin.api import api
 
-    return api(operations).resource()
+    return api(operations, _user).resource()
+
+
+def _user(request: Any) -> By:
+    """The Unix user at the other end of the socket."""
+    _, user, _ = _CREDENTIALS.unpack(
+        request.transport.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+    )
+    return By("root" if user == 0 else f"user {user}", "the control socket")

@@ -7,13 +7,15 @@ import os
 import resource
 from collections import Counter
 from itertools import islice
+from pathlib import Path
 from typing import Any, NoReturn
 
 from twisted.internet.defer import Deferred, DeferredLock
 from twisted.python.failure import Failure
 
 from rendezvous import __version__
-from rendezvous.address_lists import ListFile, add_entry, remove_entry
+from rendezvous.address_lists import Edit, ListFile, add_entry, remove_entry
+from rendezvous.admin.audit import Audit, By
 from rendezvous.admin.peers import PeerOperations
 from rendezvous.admin.relay import RelayOperations
 from rendezvous.admin.threads import in_thread
@@ -22,6 +24,7 @@ from rendezvous.admin.values import (
     DropCount,
     EntryList,
     IdServerStatus,
+    LogLevels,
     NotPossible,
     NotThere,
     RecentPunch,
@@ -32,28 +35,29 @@ from rendezvous.admin.values import (
     listening,
 )
 from rendezvous.client_config import client_config
-from rendezvous.config_values import HostPort, Place
+from rendezvous.config_values import HostPort, Place, host_name, log_levels
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import Identity
-from rendezvous.logs import logger
+from rendezvous.logs import gate
 from rendezvous.metrics import Drops
 from rendezvous.own_address import own_address
 from rendezvous.setting import Setting
 from rendezvous.settings import Settings, settings_of
-from rendezvous.wire.address import Address, is_ipv6
+from rendezvous.wire.address import Address
 
 WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""
+MOST_PUNCHES = 1000
+"""Requests that are told at a time."""
 MOST_COUNTED = 50_000
 """Peers in memory that are counted when somebody asks; of more, those over UDP were counted some seconds ago."""
-log = logger("admin")
 
 
 class Operations:
     """All of them, on the servers of this process; `reactor` provides what Twisted's own reactors do.
 
-    They raise, or their Deferreds fail with, NotPossible. Changes are logged.
+    They raise, or their Deferreds fail with, NotPossible. Changes are noted in the `audit`, with who asks.
     """
 
     def __init__(
@@ -72,13 +76,16 @@ class Operations:
         self._reactor = reactor
         self._started = reactor.seconds()
         self._editing = DeferredLock()
+        self.audit = Audit(Path(settings.data), reactor)
         self._lists: dict[str, ListFile] = {}
         if hbbs is not None:
             self._lists["denylist"] = hbbs.denylist
         if hbbr is not None:
             self._lists |= {"blocklist": hbbr.blocklist, "blacklist": hbbr.blacklist}
-        self._peers = PeerOperations(settings.database, hbbs.directory, reactor) if hbbs is not None else None
-        self._relay = RelayOperations(hbbr, reactor) if hbbr is not None else None
+        self._peers = (
+            PeerOperations(settings.database, hbbs.directory, self.audit, reactor) if hbbs is not None else None
+        )
+        self._relay = RelayOperations(hbbr, self.audit, reactor) if hbbr is not None else None
 
     @property
     def peers(self) -> PeerOperations:
@@ -135,19 +142,21 @@ class Operations:
         hbbs = self._hbbs
         if hbbs is None:
             return None
-        healthy = hbbs.relays.healthy
+        relays = hbbs.relays
         return IdServerStatus(
             peers=hbbs.directory.stored,
             online={way: ways[way] for way in WAYS},
             connections=hbbs.admission.connections,
             pending=len(hbbs.exchanges),
             relays=tuple(
-                RelayHealth(name, name in healthy, hbbs.relays.place_of(name)) for name in hbbs.relays.configured
+                RelayHealth(name, relays.answers(name), relays.place_of(name)) for name in relays.configured
             ),
         )
 
     def punches(self, limit: int = 100) -> tuple[RecentPunch, ...]:
         """The punch and relay requests that ended last, newest first. Raises NotPossible."""
+        if limit > MOST_PUNCHES:
+            raise NotPossible(f"limit: {limit} is not allowed; it takes at most {MOST_PUNCHES}.")
         if self._hbbs is None:
             raise NotPossible("This process is no ID server.")
         newest = islice(reversed(self._hbbs.exchanges.recent), limit)
@@ -168,13 +177,37 @@ class Operations:
             help=setting.help,
         )
 
+    @property
+    def host(self) -> str:
+        """The name or address by which clients are told to reach the server."""
+        return self._settings.host or own_address()
+
     def client(self, host: str = "") -> ClientStrings:
         """What clients have to know that reach the server as `host`, the configured one when empty."""
         if not self._settings.has_hbbs:
             raise NotPossible("This process is no ID server; clients are given the settings of one.")
-        return client_strings(
-            client_config(self._settings, self._identity, host or self._settings.host or own_address())
-        )
+        try:
+            named = host_name(host.strip())
+        except ValueError as error:
+            raise NotPossible(f"host: {host!r} is not allowed; it takes {error}.") from None
+        return client_strings(client_config(self._settings, self._identity, named or self.host))
+
+    # The log -----------------------------------------------------------------------------------------
+
+    def log_levels(self) -> LogLevels:
+        """What is logged now."""
+        return LogLevels(self._settings.server, gate.levels)
+
+    def set_log_levels(self, text: str, by: By) -> LogLevels:
+        """Changes what is logged, until the process ends."""
+        try:
+            levels = log_levels(text)
+        except ValueError as error:
+            raise NotPossible(f"log-level: {text!r} is not allowed; it takes {error}.") from None
+        before = gate.levels
+        gate.set_levels(levels)
+        self.audit.note(by, "set the log level to {new} from {old}", new=gate.levels, old=before)
+        return self.log_levels()
 
     # Address lists -----------------------------------------------------------------------------------
 
@@ -182,31 +215,36 @@ class Operations:
         """The address lists of the servers in this process."""
         return tuple(EntryList(name, str(file.path), tuple(file.entries)) for name, file in self._lists.items())
 
-    def add_to_list(self, name: str, word: str) -> "Deferred[EntryList]":
+    def add_to_list(self, name: str, word: str, by: By) -> "Deferred[EntryList]":
         """Adds an address, a network, or an id where ids are allowed, to a list and its file."""
-        return self._edit(name, word, add_entry)
+        return self._edit(name, word, add_entry, by)
 
-    def remove_from_list(self, name: str, word: str) -> "Deferred[EntryList]":
+    def remove_from_list(self, name: str, word: str, by: By) -> "Deferred[EntryList]":
         """Removes an entry from a list and its file."""
-        return self._edit(name, word, remove_entry)
+        return self._edit(name, word, remove_entry, by)
 
-    def _edit(self, name: str, word: str, change: Any) -> "Deferred[EntryList]":
+    def _edit(self, name: str, word: str, change: Any, by: By) -> "Deferred[EntryList]":
         file = self._lists.get(name)
         if file is None:
             raise NotThere(f"There is no list {name!r} here; there are {', '.join(self._lists)}.")
         edited = self._editing.run(in_thread, self._reactor, lambda: change(file.path, word, ids=file.ids))
         return edited.addCallbacks(
-            self._edited, _not_edited, callbackArgs=(name, file, change), errbackArgs=(file, word)
+            self._edited, _not_edited, callbackArgs=(name, file, change, by), errbackArgs=(file, word)
         )
 
-    def _edited(self, spelling: str, name: str, file: ListFile, change: Any) -> EntryList:
+    def _edited(self, edit: Edit, name: str, file: ListFile, change: Any, by: By) -> EntryList:
+        spelling = edit.spelling
+        if change is remove_entry and not edit.changed and not file.entries.lists(spelling):
+            network = file.entries.covering(spelling)
+            covered = f" itself, but in its network {network}, which can be removed" if network else ""
+            raise NotThere(f"{spelling} is not in {name}{covered}.")
+        what = "added {entry} to {list}" if change is add_entry else "removed {entry} from {list}"
+        self.audit.note(by, what, entry=spelling, list=name)
         file.look()
         if change is remove_entry:
             file.entries.remove(spelling)  # which the console may have added
         if file.wrong:
             raise NotPossible(f"The file was changed, but the list stays as it was: {file.wrong}")
-        verb = "added to" if change is add_entry else "removed from"
-        log.info("{entry} was {verb} {path}", entry=spelling, verb=verb, path=str(file.path))
         return EntryList(name, str(file.path), tuple(file.entries))
 
 
@@ -227,8 +265,6 @@ def in_words(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.12g}"
-    if isinstance(value, HostPort):
-        return f"[{value.host}]:{value.port}" if is_ipv6(value.host) else f"{value.host}:{value.port}"
     if isinstance(value, HostPort):
         return str(Address(*value))
     if isinstance(value, tuple):

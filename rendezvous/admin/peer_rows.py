@@ -18,6 +18,12 @@ _CREATED = "%Y-%m-%d %H:%M:%S"
 _SEEN = "%Y-%m-%d"
 
 
+def as_typed(text: str) -> str:
+    """An id, or a part of one, that a person has typed: clients show theirs as 106 034 749."""
+    joined = "".join(text.split())
+    return joined if joined.isdecimal() else text.strip()
+
+
 def peer_info(peer: StoredPeer, online: str = "", reached_at: str = "") -> PeerInfo:
     """A stored peer as it is shown, and how it is online."""
     seen = _date(int(time.time()) // DAY) if online else _date(peer.seen)

@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, ensureDeferred
 from twisted.python.failure import Failure
 
-from rendezvous.admin.peer_rows import DAY, peer_info, peer_row, stored_peer
+from rendezvous.admin.audit import Audit, By
+from rendezvous.admin.peer_rows import DAY, as_typed, peer_info, peer_row, stored_peer
 from rendezvous.admin.threads import in_thread
 from rendezvous.admin.values import (
     Backup,
@@ -22,7 +23,6 @@ from rendezvous.admin.values import (
     PeerRow,
     Purge,
 )
-from rendezvous.logs import logger
 from rendezvous.peers.batches import StoreFailed
 from rendezvous.peers.browsing import (
     SORTS,
@@ -45,7 +45,6 @@ _READERS = 2
 """Readings of the database at a time."""
 _SOME = 10
 T = TypeVar("T")
-log = logger("admin")
 
 
 class PeerOperations:
@@ -54,9 +53,10 @@ class PeerOperations:
     The Deferreds fail with NotPossible.
     """
 
-    def __init__(self, database: Path, directory: Directory, reactor: Any) -> None:
+    def __init__(self, database: Path, directory: Directory, audit: Audit, reactor: Any) -> None:
         self._database = database
         self._directory = directory
+        self._audit = audit
         self._reactor = reactor
         self._readers = DeferredSemaphore(_READERS)
         self._copying = DeferredLock()
@@ -75,7 +75,9 @@ class PeerOperations:
         after: str = "",
     ) -> "Deferred[PeerPage]":
         """Peers whose id or address contains `search`; those that are `online` are sorted by id."""
-        page = Page(search, sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after)
+        page = Page(
+            as_typed(search), sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after
+        )
         if sort not in SORTS:
             raise NotPossible(f"sort: {sort!r} is not allowed; it takes {', '.join(SORTS)}.")
         if sort != "id" and (after or online):
@@ -97,6 +99,7 @@ class PeerOperations:
 
     def peer(self, id: str) -> "Deferred[PeerInfo]":
         """One peer."""
+        id = as_typed(id)
         return self._read(read_peers, [id]).addCallback(self._one, id)
 
     def _one(self, peers: dict[str, StoredPeer], id: str) -> PeerInfo:
@@ -127,33 +130,33 @@ class PeerOperations:
 
     # To do -------------------------------------------------------------------------------------------
 
-    def delete(self, ids: Sequence[str]) -> "Deferred[PeerChange]":
+    def delete(self, ids: Sequence[str], by: By) -> "Deferred[PeerChange]":
         """Deletes peers. A client that is online registers anew: a denied id stays away."""
         if not all(isinstance(id, str) for id in ids) or len(ids) > MOST_LISTED:
             raise NotPossible(f"ids: it takes a list of at most {MOST_LISTED} ids.")
         deleted = self._directory.delete(ids).addErrback(_not_stored)
-        return deleted.addCallback(lambda found: _changed("deleted", len(ids), found))
+        return deleted.addCallback(lambda found: self._changed("deleted", len(ids), found, by))
 
-    def import_(self, rows: Sequence[Any]) -> "Deferred[PeerChange]":
+    def import_(self, rows: Sequence[Any], by: By) -> "Deferred[PeerChange]":
         """Adds peers, given as the fields of PeerRow, where their ids are free; changes none that is there."""
         if len(rows) > MOST_LISTED:
             raise NotPossible(f"peers: it takes at most {MOST_LISTED} of them at a time.")
         added = self._directory.add([stored_peer(row) for row in rows]).addErrback(_not_stored)
-        return added.addCallback(lambda found: _changed("imported", len(rows), found))
+        return added.addCallback(lambda found: self._changed("imported", len(rows), found, by))
 
-    def purge(self, days: int, *, dry_run: bool) -> "Deferred[Purge]":
+    def purge(self, days: int, by: By, *, dry_run: bool) -> "Deferred[Purge]":
         """Deletes the peers that were not online for more than `days` days, or only counts them."""
         if not 1 <= days <= 36500:
             raise NotPossible(f"days: {days} is not allowed; it takes a whole number from 1 to 36500.")
         before = int(time.time()) // DAY - days
-        return ensureDeferred(self._count(days, before) if dry_run else self._purge(days, before))
+        return ensureDeferred(self._count(days, before) if dry_run else self._purge(days, before, by))
 
     async def _count(self, days: int, before: int) -> Purge:
         count = await self._read(count_gone, before)
         some = await self._read(read_gone, before, "", _SOME)
         return Purge(days, count, False, tuple(some))
 
-    async def _purge(self, days: int, before: int) -> Purge:
+    async def _purge(self, days: int, before: int, by: By) -> Purge:
         total, some, after = 0, (), ""
         while ids := await self._read(read_gone, before, after, MOST_LISTED):
             after = ids[-1]
@@ -161,7 +164,7 @@ class PeerOperations:
             found = await self._directory.delete(gone).addErrback(_not_stored)
             total += len(found)
             some = some or tuple(sorted(found)[:_SOME])
-        log.info("{n} peers were purged: not online for {days} days", n=total, days=days)
+        self._audit.note(by, "purged peers that were not online for {days} days: {n}", days=days, n=total)
         return Purge(days, total, True, some)
 
     def _is_here(self, id: str) -> bool:
@@ -169,21 +172,27 @@ class PeerOperations:
         peer = self._directory.get(id)
         return peer is not None and (peer.address is not None or self._directory.is_online(peer))
 
-    def backup(self, path: str) -> "Deferred[Backup]":
+    def backup(self, path: str, by: By) -> "Deferred[Backup]":
         """Copies the database to a new file, while it is in use."""
         target = Path(path)
         if not target.is_absolute() or "\0" in path:
             raise NotPossible(f"path: {path!r} is not allowed; it takes the whole path of a new file.")
         copied = self._copying.run(in_thread, self._reactor, self._copy, target)
-        return copied.addCallbacks(self._copied, _not_copied, callbackArgs=(path,), errbackArgs=(path,))
+        return copied.addCallbacks(self._copied, _not_copied, callbackArgs=(path, by), errbackArgs=(path,))
 
     def _copy(self, target: Path) -> int:
         with opened_beside(self._database) as connection:
             return copy_database(connection, target)
 
-    def _copied(self, size: int, path: str) -> Backup:
-        log.info("the database was copied to {path}", path=path)
+    def _copied(self, size: int, path: str, by: By) -> Backup:
+        self._audit.note(by, "copied the database to {path}", path=path)
         return Backup(path, size)
+
+    def _changed(self, verb: str, named: int, found: Sequence[str], by: By) -> PeerChange:
+        if found:
+            some = " ".join(sorted(found)[:_SOME])
+            self._audit.note(by, verb + " peers, {n} of {named}: {ids}", n=len(found), named=named, ids=some)
+        return PeerChange(named, len(found))
 
 
 def _online(directory: Directory, peers: Sequence[Peer], page: Page) -> tuple[int, list[str]]:
@@ -204,12 +213,6 @@ def _bounded(name: str, value: int, most: int) -> int:
     if not 0 <= value <= most:
         raise NotPossible(f"{name}: {value} is not allowed; it takes at most {most}.")
     return value
-
-
-def _changed(verb: str, named: int, found: Sequence[str]) -> PeerChange:
-    if found:
-        log.info("{n} peers were {verb}: {ids}", n=len(found), verb=verb, ids=" ".join(sorted(found)[:_SOME]))
-    return PeerChange(named, len(found))
 
 
 def _not_read(reason: Failure) -> Any:

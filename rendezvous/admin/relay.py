@@ -3,21 +3,21 @@
 import heapq
 from typing import Any
 
+from rendezvous.admin.audit import Audit, By
 from rendezvous.admin.values import NotThere, RelayedSession, RelayStatus, Sessions
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbr.session import Session, Side
-from rendezvous.logs import logger
 
 MOST_LISTED = 1000
-log = logger("admin")
 
 
 class RelayOperations:
     """What there is to see and do at `hbbr`."""
 
-    def __init__(self, hbbr: HbbrService, reactor: Any) -> None:
+    def __init__(self, hbbr: HbbrService, audit: Audit, reactor: Any) -> None:
         self._hbbr = hbbr
         self._relay = hbbr.relay
+        self._audit = audit
         self._reactor = reactor
 
     def status(self) -> RelayStatus:
@@ -37,12 +37,14 @@ class RelayOperations:
         biggest = heapq.nlargest(min(limit, MOST_LISTED), running, key=lambda session: session.usage.transferred)
         return Sessions(len(running), tuple(map(self._told, biggest)))
 
-    def cut(self, number: int) -> RelayedSession:
+    def cut(self, number: int, by: By) -> RelayedSession:
         """Ends a session at once. Raises NotThere."""
         for session in self._relay.sessions:
             if session.number == number:
                 told = self._told(session)
-                log.info("session {number} of {first} and {second} is cut", **told.__dict__)
+                first, second = (side.source for side in session.sides)
+                what = "cut session {number} of {first} and {second}"
+                self._audit.note(by, what, number=number, first=first, second=second)
                 session.end("cut", cut=True)
                 return told
         raise NotThere(f"There is no session {number}; it may have ended.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from rendezvous.cli.common import data_option, in_bytes, json_option, print_json, stamp, yes_option
+from rendezvous.cli.common import counted, data_option, in_bytes, json_option, print_json, stamp, yes_option
 from rendezvous.cli.files import config_option, settings_here
 from rendezvous.cli.server import id_server, running
 from rendezvous.config_values import ConfigError
@@ -40,7 +40,7 @@ def restore(file: Path, data: Path, config: Path | None, as_json: bool, yes: boo
         database = settings_here(data, config).database
         peers = peers_in(file)
         if not yes:
-            click.confirm(f"Replace {database} by {file} with {peers} peers?", abort=True, err=True)
+            click.confirm(f"Replace {database} by {file} with {counted(peers, 'peer')}?", abort=True, err=True)
         kept = put_back(file, database, stamp())
     except (ConfigError, CantRestore) as error:
         raise click.ClickException(str(error)) from None
@@ -49,6 +49,6 @@ def restore(file: Path, data: Path, config: Path | None, as_json: bool, yes: boo
     if as_json:
         print_json({"path": str(database), "peers": peers, "kept": list(map(str, kept))})
         return
-    click.echo(f"{database} has {peers} peers now.")
+    click.echo(f"{database} has {counted(peers, 'peer')} now.")
     for old in kept:
         click.echo(f"The old one is kept: {old}")

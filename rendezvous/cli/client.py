@@ -12,17 +12,29 @@ from rendezvous.cli.common import data_option, json_option, print_json
 from rendezvous.cli.files import config_option, identity_here, settings_here
 from rendezvous.cli.server import NotRunning, id_server
 from rendezvous.client_config import client_config
-from rendezvous.config_values import ConfigError
+from rendezvous.config_values import ConfigError, host_name
 from rendezvous.own_address import own_address
 
 _SCALE = 8
 """Pixels of a dot in a picture."""
 
 
+def _host(context: click.Context, option: click.Parameter, value: str) -> str:
+    try:
+        return host_name(value.strip())
+    except ValueError as error:
+        raise click.ClickException(f"host: {value!r} is not allowed; it takes {error}.") from None
+
+
 @click.command()
 @data_option
 @config_option
-@click.option("--host", default="", help="Name or address by which clients reach the server; --host of the server.")
+@click.option(
+    "--host",
+    default="",
+    callback=_host,
+    help="Name or address by which clients reach the server; --host of the server.",
+)
 @click.option("--image", type=click.Path(path_type=Path), help="Write the QR code to a new .svg or .png file.")
 @click.option("--no-qr", is_flag=True, help="Print no QR code.")
 @json_option

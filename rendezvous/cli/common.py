@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+SERVERS = {"both": "ID server and relay", "hbbs": "ID server", "hbbr": "relay"}
+"""What a process is, by what it calls itself."""
 data_option = click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
@@ -41,6 +43,12 @@ def stamp() -> str:
 def plain(text: str) -> str:
     """`text` as it may be shown on a terminal."""
     return "".join("?" if unicodedata.category(c).startswith("C") else c for c in text)
+
+
+def counted(count: int, noun: str) -> str:
+    """So many of what `noun` calls one."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{count} {noun if count == 1 else plural}"
 
 
 def in_bytes(count: float) -> str:

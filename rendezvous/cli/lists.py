@@ -5,8 +5,8 @@ from pathlib import Path
 
 import click
 
-from rendezvous.cli.common import data_option, json_option, plain, print_json
-from rendezvous.cli.server import NotRunning, RunningServer, id_server, relay, running
+from rendezvous.cli.common import counted, data_option, json_option, plain, print_json
+from rendezvous.cli.server import RunningServer, all_running, id_server, relay
 
 _OWNERS: dict[str, Callable[[Path], RunningServer]] = {
     "denylist": id_server,
@@ -27,15 +27,12 @@ def lists() -> None:
 @json_option
 def show(data: Path, as_json: bool) -> None:
     """Show what is listed."""
-    servers = running(data)
-    if not servers:
-        raise NotRunning(f"No server runs on {data.resolve()}, or it has --control no.")
-    found = [listed for server in servers for listed in server.get("lists")]
+    found = [listed for server in all_running(data) for listed in server.get("lists")]
     if as_json:
         print_json(found)
         return
     for listed in found:
-        click.echo(f"{plain(listed['path'])}: {len(listed['entries'])} entries")
+        click.echo(f"{plain(listed['path'])}: {counted(len(listed['entries']), 'entry')}")
         for entry in listed["entries"]:
             click.echo(f"  {plain(entry)}")
 
@@ -65,4 +62,4 @@ def _change(method: str, name: str, entry: str, data: Path, as_json: bool) -> No
     if as_json:
         print_json(listed)
         return
-    click.echo(f"{plain(listed['path'])}: {len(listed['entries'])} entries")
+    click.echo(f"{plain(listed['path'])}: {counted(len(listed['entries']), 'entry')}")

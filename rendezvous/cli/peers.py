@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from rendezvous.admin.peer_rows import peer_info
-from rendezvous.cli.common import data_option, json_option, plain, print_json, table, yes_option
+from rendezvous.admin.peer_rows import as_typed, peer_info
+from rendezvous.cli.common import counted, data_option, json_option, plain, print_json, table, yes_option
 from rendezvous.cli.files import database_of, database_option
 from rendezvous.cli.server import NotRunning, id_server
 from rendezvous.peers.browsing import SORTS, Page, read_page, read_peers
@@ -58,7 +58,7 @@ def _list(search: str, data: Path, database: str, as_json: bool, online: bool, *
         if online:
             raise
         with database_of(data, database) as connection:
-            total, rows = read_page(connection, Page(search, **page))
+            total, rows = read_page(connection, Page(as_typed(search), **page))
         found: dict[str, Any] = {"total": total, "peers": [asdict(peer_info(row)) for row in rows]}
     else:
         flags = {"online": int(online), "descending": int(page.pop("descending"))}
@@ -82,6 +82,7 @@ def show(id: str, data: Path, database: str, as_json: bool) -> None:
         found = id_server(data).get("peer", id=id)
     except NotRunning:
         with database_of(data, database) as connection:
+            id = as_typed(id)
             stored = read_peers(connection, [id])
         if id not in stored:
             raise click.ClickException(f"There is no peer {id!r}.") from None
@@ -102,8 +103,8 @@ def delete(ids: Sequence[str], data: Path, as_json: bool, yes: bool) -> None:
     """Delete peers. A client that is online registers anew; an id in denylist.txt stays away."""
     server = id_server(data)
     if not yes:
-        click.confirm(f"Delete {len(ids)} peers?", abort=True, err=True)
-    done = server.ask("POST", "peers/delete", {"ids": list(ids)})
+        click.confirm(f"Delete {counted(len(ids), 'peer')}?", abort=True, err=True)
+    done = server.ask("POST", "peers/delete", {"ids": list(map(as_typed, ids))})
     if as_json:
         print_json(done)
         return
@@ -122,7 +123,8 @@ def purge(days: int, data: Path, as_json: bool, yes: bool) -> None:
         print_json(found)
         return
     verb = "deleted" if found["deleted"] else "to delete; --yes does it"
-    click.echo(f"{found['peers']} peers that were not online for more than {days} days: {verb}.")
+    peers = counted(found["peers"], "peer")
+    click.echo(f"{peers} not online for more than {counted(days, 'day')}: {verb}.")
     if found["some"]:
         more = " ..." if found["peers"] > len(found["some"]) else ""
         click.echo(plain(" ".join(found["some"]) + more))

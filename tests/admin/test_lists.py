@@ -21,9 +21,9 @@ def path(tmp_path: Path) -> Path:
 
 def test_add(path: Path) -> None:
     """What is there stays, and each entry is there once, in its one spelling."""
-    assert add_entry(path, "::ffff:192.0.2.2") == "192.0.2.2"
-    assert add_entry(path, "192.0.2.2") == "192.0.2.2"
-    assert add_entry(path, "10.1.2.3/8") == "10.0.0.0/8"
+    assert add_entry(path, "::ffff:192.0.2.2") == ("192.0.2.2", True)
+    assert add_entry(path, "192.0.2.2") == ("192.0.2.2", False)
+    assert add_entry(path, "10.1.2.3/8") == ("10.0.0.0/8", False)
     assert path.read_text("utf-8") == "# why\n192.0.2.1 since May\n\n10.0.0.0/8#all\n192.0.2.2\n"
     assert list(read_list(path)) == ["10.0.0.0/8", "192.0.2.1", "192.0.2.2"]
 
@@ -32,16 +32,16 @@ def test_remove(path: Path) -> None:
     """Every line of the entry goes, in whatever spelling; one that is not there is no error."""
     with path.open("a", encoding="utf-8") as file:
         file.write("::ffff:192.0.2.1\nnonsense\n")
-    assert remove_entry(path, "192.0.2.1") == "192.0.2.1"
+    assert remove_entry(path, "192.0.2.1") == ("192.0.2.1", True)
     assert path.read_text("utf-8") == "# why\n\n10.0.0.0/8#all\nnonsense\n"
     before = path.stat().st_mtime_ns
-    remove_entry(path, "192.0.2.9")
+    assert remove_entry(path, "192.0.2.9") == ("192.0.2.9", False)
     assert path.stat().st_mtime_ns == before
 
 
 def test_new_file(tmp_path: Path) -> None:
     """A list that had no file gets one."""
-    assert add_entry(tmp_path / "new.txt", "an-id", ids=True) == "an-id"
+    assert add_entry(tmp_path / "new.txt", "an-id", ids=True) == ("an-id", True)
     assert (tmp_path / "new.txt").read_text() == "an-id\n"
 
 

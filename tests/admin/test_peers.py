@@ -11,6 +11,8 @@ import pytest
 from twisted.internet import reactor
 from twisted.internet.task import Clock
 
+from rendezvous.admin.audit import Audit, By
+from rendezvous.admin.peer_rows import as_typed
 from rendezvous.admin.peers import PeerOperations
 from rendezvous.admin.values import NotPossible, NotThere, PeerPage
 from rendezvous.peers.directory import Directory
@@ -36,6 +38,9 @@ def directory(store: MemoryPeerStore) -> Directory:
     return directory
 
 
+BY = By("somebody", "192.0.2.1")
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     """The database that is read: Ada, and a hundred who are offline."""
@@ -48,7 +53,7 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def peers(path: Path, directory: Directory) -> PeerOperations:
     """The operations on both."""
-    return PeerOperations(path, directory, reactor)
+    return PeerOperations(path, directory, Audit(path.parent, reactor), reactor)
 
 
 @on_reactor
@@ -66,8 +71,25 @@ async def test_page(peers: PeerOperations) -> None:
     assert online.total == 1
     assert (await peers.page(online=True, search="peer")).total == 0
     assert [(await peers.page(online=online, search="ADA-")).total for online in (True, False)] == [1, 1]
+    assert [(await peers.page(online=online, search=" ada-")).total for online in (True, False)] == [1, 1]
     after = await peers.page(after="peer-097")
     assert ([peer.id for peer in after.peers], after.total) == (["peer-098", "peer-099"], None)
+
+
+@pytest.mark.parametrize(
+    ("typed", "id"),
+    [
+        ("106 034 749", "106034749"),
+        (" 106034749\n", "106034749"),
+        ("106\u00a0034", "106034"),
+        (" 192.0.2. ", "192.0.2."),
+        ("an id", "an id"),
+        ("", ""),
+    ],
+)
+def test_ids_as_they_are_typed(typed: str, id: str) -> None:
+    """Blanks around a text mean nothing, nor do those between digits, which clients show."""
+    assert as_typed(typed) == id
 
 
 @pytest.mark.parametrize(
@@ -91,14 +113,14 @@ def test_pages_that_there_are_not(peers: PeerOperations, wanted: dict[str, Any])
 @pytest.mark.parametrize(
     "ask",
     [
-        lambda peers: peers.delete(["x"] * 1001),
-        lambda peers: peers.delete([7]),
-        lambda peers: peers.import_([{}] * 1001),
-        lambda peers: peers.import_([{"id": "x", "uuid": "dQ==", "pk": "cA==", "more": ""}]),
-        lambda peers: peers.purge(0, dry_run=True),
-        lambda peers: peers.purge(36501, dry_run=False),
-        lambda peers: peers.backup("relative"),
-        lambda peers: peers.backup("/tmp/\0"),
+        lambda peers: peers.delete(["x"] * 1001, BY),
+        lambda peers: peers.delete([7], BY),
+        lambda peers: peers.import_([{}] * 1001, BY),
+        lambda peers: peers.import_([{"id": "x", "uuid": "dQ==", "pk": "cA==", "more": ""}], BY),
+        lambda peers: peers.purge(0, BY, dry_run=True),
+        lambda peers: peers.purge(36501, BY, dry_run=False),
+        lambda peers: peers.backup("relative", BY),
+        lambda peers: peers.backup("/tmp/\0", BY),
     ],
 )
 def test_changes_that_are_not_made(
@@ -113,15 +135,15 @@ def test_changes_that_are_not_made(
 @on_reactor
 async def test_failures(tmp_path: Path, directory: Directory, store: MemoryPeerStore) -> None:
     """A database that can't be read or changed is told in a sentence."""
-    peers = PeerOperations(tmp_path / "nothing", directory, reactor)
+    peers = PeerOperations(tmp_path / "nothing", directory, Audit(tmp_path, reactor), reactor)
     store.broken = True
     for asked in (
         lambda: peers.page(),
         lambda: peers.peer("x"),
-        lambda: peers.backup(str(tmp_path / "backup")),
-        lambda: peers.delete([ADA.id]),
-        lambda: peers.import_([{"id": "x", "uuid": "dQ==", "pk": "cA=="}]),
-        lambda: peers.purge(5, dry_run=False),
+        lambda: peers.backup(str(tmp_path / "backup"), BY),
+        lambda: peers.delete([ADA.id], BY),
+        lambda: peers.import_([{"id": "x", "uuid": "dQ==", "pk": "cA=="}], BY),
+        lambda: peers.purge(5, BY, dry_run=False),
     ):
         with pytest.raises(NotPossible) as caught:
             await asked()

@@ -137,10 +137,20 @@ def test_longest_qr_code() -> None:
 
 def test_too_long_for_a_qr_code() -> None:
     """What no QR code holds is told in one line, and printed without one."""
-    host = "x" * 5000
-    result = run("--host", host)
+    key = "x" * 5000
+    Path(".env").write_text(f"KEY={key}\n", "utf-8")
+    result = run()
     assert (result.exit_code, len(result.stderr.splitlines())) == (1, 1)
-    assert host in run("--host", host, "--no-qr").stdout
+    assert key in run("--no-qr").stdout
+
+
+@pytest.mark.parametrize("host", ["rd.example.org:31116", "a b", "http://x"])
+def test_hosts_that_are_not_allowed(host: str) -> None:
+    """A host with a port, a scheme or blanks is refused in one sentence, whether it is given or set."""
+    for result in (run("--host", host), (Path(".env").write_text(f"HOST={host}", "utf-8"), run())[1]):
+        assert (result.exit_code, len(result.output.splitlines())) == (1, 1)
+        assert repr(host) in result.output
+        assert "a name or an IP address" in result.output
 
 
 @pytest.mark.parametrize("name", ["qr.gif", "qr", "there.png", "missing/qr.png"])

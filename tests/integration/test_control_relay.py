@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from tests.client.controlling import Controlling
 from tests.client.links import LinkClosedError
 from tests.client.threads import wait_until
 from tests.integration.command import asked, refused, told
+from tests.integration.consoles import ask_console
 from tests.integration.server import ServerProcess
 from tests.integration.support import NewControlled, StartServer, unique_source
 from tests.integration.test_lists import may_register
@@ -51,7 +54,7 @@ def test_sessions_and_cut(served: ServerProcess, new_controlled: NewControlled) 
         assert kept.round_trip(b"more") == b"more"
         assert "no session" in refused(served, "relay", "cut", str(first["number"]))
         assert asked(served, "relay", "sessions")["total"] == 1
-        assert "relayed" in served.wait_line(": cut")
+        assert "relayed" in served.wait_line('"reason": "cut"')
     wait_until(lambda: asked(served, "relay", "sessions")["total"] == 0, 5, "the end of the other session")
     assert asked(served, "status")[0]["relay"]["bytes"] >= state["bytes"]
 
@@ -77,6 +80,28 @@ def test_lists(served: ServerProcess) -> None:
     assert file.read_text() == "# not wanted\n"
 
 
+def test_entries_that_are_not_listed(served: ServerProcess) -> None:
+    """What is not listed can't be removed; a listed network that covers it is named, the smallest one."""
+    for entry in ("10.0.0.0/8", "10.1.0.0/16"):
+        asked(served, "lists", "add", "denylist", entry)
+    assert told(served, "lists", "add", "denylist", "an-id").endswith(": 3 entries\n")
+    for entry in ("10.1.2.3", "10.1.2.0/24"):
+        assert "10.1.0.0/16" in refused(served, "lists", "remove", "denylist", entry)
+    assert "10.0.0.0/8" in refused(served, "lists", "remove", "denylist", "10.2.0.1")
+    for entry in ("another-id", "192.0.2.1", "2001:db8::/32"):
+        assert f"{entry} is not in denylist" in refused(served, "lists", "remove", "denylist", entry)
+    for entry in ("10.0.0.0/8", "10.1.0.0/16"):
+        left = told(served, "lists", "remove", "denylist", entry)
+    assert left.endswith(": 1 entry\n")
+    asked(served, "lists", "remove", "denylist", "an-id")
+
+
+def test_entries_of_the_console(served: ServerProcess) -> None:
+    """What the text console has added, which is in no file, can be removed."""
+    assert ask_console(("127.0.0.1", served.port + 1), "Ba 192.0.2.77") == ""
+    assert asked(served, "lists", "remove", "blocklist", "192.0.2.77")["entries"] == []
+
+
 def test_entries_that_are_not_allowed(served: ServerProcess) -> None:
     """What a list can't have is refused, and the file stays as it is."""
     for name, entry in [
@@ -100,6 +125,27 @@ def test_broken_file(served: ServerProcess) -> None:
     assert "nonsense" in refused(served, "lists", "add", "blacklist", "192.0.2.1")
     file.write_bytes(b"\xff\n")
     assert "UTF-8" in refused(served, "lists", "add", "blacklist", "192.0.2.1")
+    file.unlink()
+
+
+def test_changes_are_audited(served: ServerProcess) -> None:
+    """Each is a line of audit.log with the user who asked; so is an edit of a file that is broken otherwise."""
+    path, file = served.data / "audit.log", served.data / "blacklist.txt"
+
+    def audited() -> list[dict[str, str]]:
+        return [json.loads(line) for line in path.read_text("utf-8").splitlines()] if path.exists() else []
+
+    before = len(audited())
+    asked(served, "lists", "add", "blacklist", "192.0.2.8")
+    file.write_text("192.0.2.8\nnonsense\n")
+    assert "nonsense" in refused(served, "lists", "remove", "blacklist", "192.0.2.8")
+    wait_until(lambda: len(audited()) == before + 2, 5, "the lines of the audit")
+    assert [line["what"] for line in audited()[before:]] == [
+        "added 192.0.2.8 to blacklist",
+        "removed 192.0.2.8 from blacklist",
+    ]
+    user = "root" if os.geteuid() == 0 else f"user {os.geteuid()}"
+    assert {(line["who"], line["address"]) for line in audited()[before:]} == {(user, "the control socket")}
     file.unlink()
 
 

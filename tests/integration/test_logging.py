@@ -17,6 +17,7 @@ import pytest
 from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.controlling import Controlling, RefusedError
 from tests.client.links import PlainLink, Server, connected_socket
+from tests.integration.command import asked
 from tests.integration.server import ROOT, ServerProcess, environment, free_port, twistd
 from tests.integration.support import NewControlled, StartServer, unique_source
 
@@ -119,9 +120,22 @@ def test_privacy(start_server: StartServer, new_controlled: NewControlled) -> No
     network = address.rpartition(".")[0]
     assert f"{network}.0/24 asked for '987...'" in server.wait_line("wrong key")
     server.wait_line(" relayed ")
+    listed = unique_source()
+    with Controlling(view, source=unique_source()).connect_by_relay(new_controlled(view).id):
+        (session,) = asked(server, "relay", "sessions")["sessions"]
+        assert asked(server, "relay", "cut", str(session["number"]))
+    assert asked(server, "peers", "delete", id, "--yes")["changed"] == 1
+    for entry in (listed, "secret-id", "2001:db8:a:b::/64"):
+        assert entry in asked(server, "lists", "add", "denylist", entry)["entries"]
+    server.wait_line(": cut session")
+    server.wait_line(f"deleted peers, 1 of 1: {id[:3]}...")
+    server.wait_line(f"added {listed.rpartition('.')[0]}.0/24 to denylist")
+    server.wait_line("added sec... to denylist")
+    server.wait_line("added 2001:db8:a::/48 to denylist")
     server.stop()
     assert id[:3] in server.output
-    for secret in (address, id, "987654321"):
+    sides = [session[side].partition(":")[0] for side in ("first", "second")]
+    for secret in (address, id, "987654321", listed, "secret-id", "db8:a:b", *sides):
         assert secret not in server.output
     assert "127.0.0.1" not in "".join(line for line in server.lines if "relayed" in line or "asked" in line)
 

@@ -23,13 +23,14 @@ from twisted.web.http import (
 )
 from werkzeug.exceptions import HTTPException
 
+from rendezvous.admin.audit import By
 from rendezvous.admin.operations import Operations
-from rendezvous.admin.pages.audit import Audit
 from rendezvous.admin.pages.figures import Sampler, figures
 from rendezvous.admin.pages.formats import FORMATS
-from rendezvous.admin.pages.logins import LONGEST_PASSWORD, Logins, TooOften
+from rendezvous.admin.pages.logins import Logins, TooOften
 from rendezvous.admin.pages.streams import Streams
 from rendezvous.admin.values import NotPossible, NotThere
+from rendezvous.config_values import LONGEST_PASSWORD
 from rendezvous.logs import logger
 
 PEERS_ON_A_PAGE = 50
@@ -51,7 +52,7 @@ class Refused(Exception):
 
 
 def application(
-    operations: Operations, logins: Logins, sampler: Sampler, streams: Streams, audit: Audit, cookie_name: bytes
+    operations: Operations, logins: Logins, sampler: Sampler, streams: Streams, cookie_name: bytes
 ) -> Klein:
     """The application; `cookie_name` is that of its logins."""
     app: Klein = Klein()
@@ -99,10 +100,9 @@ def application(
 
         return decorate
 
-    def changed(request: Any, what: str, path: bytes) -> bytes:
-        """A change is done: it is noted, and the browser goes on to where it is seen."""
-        audit.note("administrator" if logins.needed else "somebody", host_of(request), what)
-        return elsewhere(request, path)
+    def by(request: Any) -> By:
+        """Who asks."""
+        return By("administrator" if logins.needed else "somebody", host_of(request))
 
     # To see ------------------------------------------------------------------------------------------
 
@@ -180,17 +180,17 @@ def application(
         number = field(request, "number")
         if not (number.isascii() and number.isdecimal() and len(number) < 16):
             raise NotPossible("number: it takes that of a session.")
-        session = operations.relay.cut(int(number))
-        return changed(request, f"cut session {number} of {session.first} and {session.second}", b"/sessions")
+        operations.relay.cut(int(number), by(request))
+        return elsewhere(request, b"/sessions")
 
     @route("/lists", "POST")
     async def edit(request: Any) -> bytes:
         name, entry = field(request, "list"), field(request, "entry").strip()
         if field(request, "do") == "remove":
-            await operations.remove_from_list(name, entry)
-            return changed(request, f"removed {entry} from {name}", b"/lists")
-        await operations.add_to_list(name, entry)
-        return changed(request, f"added {entry} to {name}", b"/lists")
+            await operations.remove_from_list(name, entry, by(request))
+        else:
+            await operations.add_to_list(name, entry, by(request))
+        return elsewhere(request, b"/lists")
 
     @route("/login", open=True)
     def login(request: Any) -> bytes:
@@ -206,18 +206,20 @@ def application(
             request.setResponseCode(TOO_MANY_REQUESTS)
             return page(request, "login", wrong="Too many tries. Wait some minutes.")
         if made is None:
-            audit.note("somebody", host_of(request), "tried to log in with a wrong password")
+            operations.audit.note(By("somebody", host_of(request)), "tried to log in with a wrong password")
             request.setResponseCode(FORBIDDEN)
             return page(request, "login", wrong="The password is wrong.")
         logins.log_out(cookie(request))
         secure = request.getHeader("x-forwarded-proto") == "https"
         request.addCookie(cookie_name, made, path=b"/", secure=secure, httpOnly=True, sameSite=b"strict")
-        return changed(request, "logged in", b"/")
+        operations.audit.note(by(request), "logged in")
+        return elsewhere(request, b"/")
 
     @route("/logout", "POST")
     def log_out(request: Any) -> bytes:
         logins.log_out(cookie(request))
-        return changed(request, "logged out", b"/login")
+        operations.audit.note(by(request), "logged out")
+        return elsewhere(request, b"/login")
 
     @app.handle_errors
     def failed(request: Any, failure: Failure) -> Any:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from importlib import import_module
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
@@ -15,7 +14,6 @@ from zope.interface import implementer
 from rendezvous.accepting import AcceptPolicy, Proxies
 from rendezvous.admin.operations import Operations
 from rendezvous.admin.pages.application import application
-from rendezvous.admin.pages.audit import Audit
 from rendezvous.admin.pages.figures import Sampler
 from rendezvous.admin.pages.logins import Logins
 from rendezvous.admin.pages.streams import Streams
@@ -60,8 +58,7 @@ class PagesService(MultiService):
         logins = Logins(settings.status_password, reactor)
         sampler = Sampler(operations.status, reactor)
         streams = Streams(sampler)
-        audit = Audit(Path(settings.data), reactor)
-        app = application(operations, logins, sampler, streams, audit, b"rendezvous-%d" % where.port)
+        app = application(operations, logins, sampler, streams, b"rendezvous-%d" % where.port)
         root = _Guarded(app.resource(), settings.host, forwarded=logins.needed)
         admission = Admission(_MOST_CONNECTIONS, _MOST_CONNECTIONS_PER_ADDRESS)
         policy = AcceptPolicy(admission, (), Proxies(), drops, reactor, _TIMEOUT)

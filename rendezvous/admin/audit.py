@@ -4,7 +4,7 @@ import json
 import os
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from twisted.internet.defer import DeferredLock
 from twisted.python.failure import Failure
@@ -17,6 +17,13 @@ LARGEST = 10_000_000
 log = logger("admin")
 
 
+class By(NamedTuple):
+    """Who does something, and from where: an address, or the control socket."""
+
+    who: str
+    address: str
+
+
 class Audit:
     """Writes the lines, in a thread and in order. What can't be written is in the log at least."""
 
@@ -25,11 +32,11 @@ class Audit:
         self._reactor = reactor
         self._one_at_a_time = DeferredLock()
 
-    def note(self, who: str, address: str, what: str) -> None:
-        """`who` at `address` has done `what`."""
-        log.info("{who} at {address}: {what}", who=who, address=address, what=what)
+    def note(self, by: By, what: str, **facts: object) -> None:
+        """Somebody has done `what`, which names the `facts`. The file has them whole, whatever the log shortens."""
+        log.info("{who} at {address}: " + what, **by._asdict(), **facts)
         now = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        line = json.dumps({"time": now, "who": who, "address": address, "what": what}) + "\n"
+        line = json.dumps({"time": now, **by._asdict(), "what": what.format(**facts)}) + "\n"
         written = self._one_at_a_time.run(in_thread, self._reactor, self._write, line)
         written.addErrback(self._not_written)
 

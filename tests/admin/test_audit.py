@@ -7,20 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from rendezvous.admin.pages import audit as module
-from rendezvous.admin.pages.audit import Audit
+from rendezvous.admin import audit as module
+from rendezvous.admin.audit import Audit, By
 from tests.admin.threads import Threads
+
+SOMEBODY = By("somebody", "192.0.2.1")
 
 
 def test_lines(tmp_path: Path) -> None:
     """One for each change, whatever its text, in a file for its owner alone."""
     audit = Audit(tmp_path, Threads())
-    audit.note("somebody", "192.0.2.1", "added {x} to a list\nand more")
-    audit.note("administrator", "2001:db8::1", "logged in")
+    audit.note(SOMEBODY, "added {entry} to a list", entry="{x}\nand more")
+    audit.note(By("administrator", "2001:db8::1"), "logged in")
     path = tmp_path / "audit.log"
     first, second = map(json.loads, path.read_text("utf-8").splitlines())
     assert first.pop("time").endswith("Z")
-    assert first == {"who": "somebody", "address": "192.0.2.1", "what": "added {x} to a list\nand more"}
+    assert first == {"who": "somebody", "address": "192.0.2.1", "what": "added {x}\nand more to a list"}
     assert second["what"] == "logged in"
     assert path.stat().st_mode & 0o777 == 0o600
 
@@ -30,7 +32,7 @@ def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "LARGEST", 1000)
     audit = Audit(tmp_path, Threads())
     for number in range(100):
-        audit.note("somebody", "192.0.2.1", f"change {number}")
+        audit.note(SOMEBODY, "change {n}", n=number)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["audit.log", "audit.log.1"]
     assert all(path.stat().st_size < 1200 for path in tmp_path.iterdir())
     assert "change 99" in (tmp_path / "audit.log").read_text("utf-8")
@@ -39,4 +41,4 @@ def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_file_that_is_not_writable(tmp_path: Path) -> None:
     """The change is done all the same; the log has it."""
     (tmp_path / "audit.log").mkdir()
-    Audit(tmp_path, Threads()).note("somebody", "192.0.2.1", "a change")
+    Audit(tmp_path, Threads()).note(SOMEBODY, "a change")
