@@ -7,9 +7,9 @@ uses; it sends at once and asks the reactor only for what the network does not t
 import socket
 from typing import Any
 
-from twisted.internet.error import ConnectionDone, ConnectionLost
+from twisted.internet.error import ConnectionLost
 from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer, IReadWriteDescriptor
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -114,7 +114,7 @@ class Stream:
 
     def _lose_later(self) -> None:
         """Protocols are told in a turn of their own."""
-        self._reactor.callLater(0, self.connectionLost, Failure(ConnectionDone()))
+        self._reactor.callLater(0, self.connectionLost, connectionDone)
 
     def connectionLost(self, reason: Failure) -> None:
         """The connection is over; see IReadDescriptor."""
@@ -145,7 +145,7 @@ class Stream:
             self.pauseProducing()
             self.protocol.readConnectionLost()
         else:
-            self.connectionLost(Failure(ConnectionDone()))
+            self.connectionLost(connectionDone)
 
     def doWrite(self) -> None:
         """See IWriteDescriptor."""
@@ -153,7 +153,7 @@ class Stream:
             return
         self._reactor.removeWriter(self)
         if self._closing:
-            self.connectionLost(Failure(ConnectionDone()))
+            self.connectionLost(connectionDone)
         elif self._producer is not None:
             self._producer.resumeProducing()
 

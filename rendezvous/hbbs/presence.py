@@ -13,11 +13,8 @@ class Presence:
 
     def online_request(self, request: Request[OnlineRequest]) -> Answer:
         """One bit for each id asked, the first in the highest bit of the first byte."""
-        directory = self._directory
         ids = request.message.peers
         states = bytearray((len(ids) + 7) // 8)
-        for i, id in enumerate(ids):
-            peer = directory.get(id)
-            if peer is not None and directory.is_online(peer):
-                states[i >> 3] |= 0x80 >> (i & 7)
+        for i in self._directory.online_of(ids):
+            states[i >> 3] |= 0x80 >> (i & 7)
         return (OnlineResponse(states=bytes(states)),)

@@ -1,7 +1,7 @@
 """The fast path of short TCP requests: accept, read, answer and close in one pass, without a Stream.
 
-Most connections bring one whole frame with them and end with its answer. Such a conversation must equal the
-slow path, `FramedConversation` over a Stream; every other connection, with the bytes read from
+Most connections bring one whole frame with them, or right behind, and end with its answer. Such a conversation
+must equal the slow path, `FramedConversation` over a Stream; every other connection, with the bytes read from
 it, is handed to that.
 """
 
@@ -31,17 +31,35 @@ class ShortRequestPort(StreamPort):
     def __init__(self, reactor: Any, sock: socket.socket, factory: TCPFactory) -> None:
         super().__init__(reactor, sock, factory)
         self._factory = factory
+        self._silent: list[tuple[socket.socket, Address]] = []
 
     def accepted(self, connection: socket.socket, peer: tuple[Any, ...]) -> None:
-        """See StreamPort."""
+        """See StreamPort. What has brought nothing yet is looked at once more in the reactor's next turn."""
         source = Address(plain_host(peer[0]) if ":" in peer[0] else peer[0], peer[1])
         try:
             data = connection.recv(_READ, socket.MSG_DONTWAIT)
         except BlockingIOError:
-            data = b""
+            if not self._silent:
+                self._reactor.callLater(0, self._look_again)
+            self._silent.append((connection, source))
         except OSError:
             connection.close()
-            return
+        else:
+            self._serve(connection, source, data)
+
+    def _look_again(self) -> None:
+        silent, self._silent = self._silent, []
+        for connection, source in silent:
+            try:
+                data = connection.recv(_READ, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                data = b""
+            except OSError:
+                connection.close()
+                continue
+            self._serve(connection, source, data)
+
+    def _serve(self, connection: socket.socket, source: Address, data: bytes) -> None:
         if data and self._factory.is_client(source, data) and self._whole_conversation(connection, source, data):
             connection.close()
         else:
@@ -61,7 +79,8 @@ class ShortRequestPort(StreamPort):
             return False
         factory.opened += 1
         request = Request(message, source, factory.kind, self._reactor.seconds())
-        self._send(connection, self._replies(kind, request))
+        for reply in self._replies(kind, request):
+            self._send(connection, encode_frame(encode(reply)))
         return True
 
     def _replies(self, kind: str, request: Request[Any]) -> Replies:
@@ -72,11 +91,10 @@ class ShortRequestPort(StreamPort):
         assert isinstance(answer, tuple), kind
         return answer
 
-    def _send(self, connection: socket.socket, replies: Replies) -> None:
-        """The answers of short requests are far smaller than a new connection's send buffer."""
-        data = b"".join(encode_frame(encode(reply)) for reply in replies)
+    def _send(self, connection: socket.socket, data: bytes) -> None:
+        """The answer of a short request is one, and far smaller than a new connection's send buffer."""
         try:
-            if data and connection.send(data) != len(data):
+            if connection.send(data) != len(data):
                 self._factory.drop("send_failed")
         except OSError:
             self._factory.drop("send_failed")

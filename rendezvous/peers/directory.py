@@ -177,6 +177,15 @@ class Directory:
         """Whether the peer registered less than 30 s ago, or has a living connection."""
         return peer.connection is not None or self._clock.seconds() - peer.seen < ONLINE
 
+    def online_of(self, ids: Sequence[str]) -> Iterator[int]:
+        """Where in `ids` those stand that are online."""
+        since = self._clock.seconds() - ONLINE
+        get = self.get
+        for place, id in enumerate(ids):
+            peer = get(id)
+            if peer is not None and (peer.seen > since or peer.connection is not None):
+                yield place
+
     def way(self, peer: Peer) -> str:
         """How the peer is reached: udp, tcp or websocket; empty when it is offline."""
         connection = peer.connection  # read once: this may be called in another thread
