@@ -12,6 +12,8 @@ from twisted.scripts.twistd import run
 from rendezvous.admin.pages import figures
 
 DAY = 86400
+AHEAD = 20
+"""Seconds of the process for which the past goes on: clients have to come first."""
 PEERS, SESSIONS = 400, 40
 """Peers and relay sessions at noon, roughly."""
 
@@ -19,7 +21,7 @@ PEERS, SESSIONS = 400, 40
 def points() -> Iterator[figures.Point]:
     """A working day, with its noon some hours ago, and a night before it."""
     now = time.monotonic()
-    for ago in range(DAY, 0, -int(figures.HOUR_STEP)):
+    for ago in range(DAY, -AHEAD, -int(figures.HOUR_STEP)):
         hour = (DAY - ago) / 3600
         busy = 0.12 + 0.88 * math.exp(-(((hour - 15) / 4) ** 2))
         wave = 1 + 0.03 * math.sin(ago / 90) + 0.02 * math.sin(ago / 37)
