@@ -223,6 +223,17 @@ def test_icon(browser: Browser, stranger: Browser) -> None:
     assert '<link rel="icon" href="/static/icon.svg"' in browser.ask("GET", "/")[1]
 
 
+def test_host_of_a_client(browser: Browser) -> None:
+    """The form suggests what it takes, and goes on with what was given."""
+    _, body = browser.ask("GET", "/client")
+    (suggested,) = re.findall('placeholder="(.*?)"', body)
+    assert suggested == "rd.example.org"
+    status, body = browser.ask("GET", f"/client?host={suggested}")
+    assert status == 200
+    assert f'<code id="id-server">rd.example.org:{browser.server.port}</code>' in body
+    assert 'value="rd2.example.org"' in browser.ask("GET", "/client?host=rd2.example.org")[1]
+
+
 def test_search_of_sessions(browser: Browser) -> None:
     """A part of either address finds a session."""
     with pair(browser.server.view(), "tcp", "tcp") as (one, other):
