@@ -7,6 +7,7 @@ from typing import Any
 
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -14,6 +15,10 @@ from rendezvous.metrics import Drops
 
 _MOST_PER_TURN = 512
 """Datagrams received before others get their turn."""
+_MANY = 64
+"""Datagrams of one turn that tell of a crowd: there may have been more than the socket has room for."""
+_LOOK = 1.0
+"""Seconds between two looks at what the kernel dropped, however few datagrams came."""
 _LARGEST = 65536
 _SO_MEMINFO = 55
 """Nine numbers of 32 bits, of which the last one counts datagrams for which there was no room."""
@@ -56,17 +61,22 @@ class DatagramPort:
         self._protocol = protocol
         self._drops = drops
         self._place = place
-        self._overflowed = 0
+        self._overflowed = self._overflows()  # a socket that was taken over has lost some before
+        self._look = LoopingCall(self._count_overflow)
+        self._look.clock = reactor
         self.received = 0
 
     def startListening(self) -> None:
         """Begins to receive."""
         self._protocol.transport = self
         self._reactor.addReader(self)
+        self._look.start(_LOOK, now=False)
 
     def pauseListening(self) -> None:
         """Stops receiving; what comes waits in the socket. Sending goes on."""
         self._reactor.removeReader(self)
+        if self._look.running:
+            self._look.stop()
 
     def stopListening(self) -> None:
         """Stops receiving and closes the socket."""
@@ -90,6 +100,13 @@ class DatagramPort:
 
     def doRead(self) -> None:
         """Drains the socket, as far as one turn goes."""
+        came = self._drain()
+        self.received += came
+        if came >= _MANY:
+            self._count_overflow()
+
+    def _drain(self) -> int:
+        """Receives what there is, up to the share of one turn; returns how many."""
         receive, send = self.socket.recvfrom, self.socket.sendto
         quick_answer = self._protocol.quick_answer
         now = self._reactor.seconds()
@@ -97,8 +114,7 @@ class DatagramPort:
             try:
                 datagram, addr = receive(_LARGEST)
             except BlockingIOError:
-                self.received += number
-                return
+                return number
             except OSError:  # an earlier datagram could not be delivered; nothing to do with the next one
                 continue
             answer = quick_answer(datagram, addr, now)
@@ -109,16 +125,19 @@ class DatagramPort:
                     send(answer, addr)
                 except OSError:
                     self._drops.count(self._place, "send_failed")
-        self.received += _MOST_PER_TURN
-        self._count_overflow()
+        return _MOST_PER_TURN
 
     def _count_overflow(self) -> None:
-        """There were more datagrams than one turn takes: the kernel may have run out of room."""
-        overflowed = int.from_bytes(self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[32:], sys.byteorder)
+        """Counts what the kernel had no room for since the last look."""
+        overflowed = self._overflows()
         if overflowed != self._overflowed:
             times = (overflowed - self._overflowed) & 0xFFFFFFFF
             self._drops.count(self._place, "receive_buffer_full", times=times)
             self._overflowed = overflowed
+
+    def _overflows(self) -> int:
+        """How many datagrams the socket had no room for, ever."""
+        return int.from_bytes(self.socket.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[32:], sys.byteorder)
 
     def connectionLost(self, reason: Failure) -> None:
         """The reactor has let go of the port, which an error in serving one datagram must not end."""

@@ -145,6 +145,9 @@ class Settings:
     max_exchanges_per_target: int = declared(
         "64", integer(1, 10**6), "the same for one client asked for", servers="hbbs"
     )
+    max_exchanges_per_pair: int = declared(
+        "8", integer(1, 10**6), "the same for one client asked for by one address", servers="hbbs"
+    )
     exchange_timeout: int = declared(
         "30", integer(1, 600, " seconds"), "how long the other client may take to answer", servers="hbbs"
     )
@@ -153,6 +156,9 @@ class Settings:
     )
     max_connections: int = declared(
         "12000", integer(1, 10**6), "TCP and WebSocket connections of hbbs at a time", servers="hbbs"
+    )
+    max_health_checks: int = declared(
+        "2000", integer(1, 10**6), "connections held by clients for as long as a session lasts", servers="hbbs"
     )
     max_connections_per_address: int = declared(
         "1000", integer(1, 10**6), "the same for one address", servers="hbbs"
@@ -191,6 +197,7 @@ class Settings:
     max_api_calls: int = declared(
         "100", integer(1, 10**6), "requests forwarded to the API server at a time", servers="hbbs"
     )
+    max_api_calls_per_address: int = declared("20", integer(1, 10**6), "the same for one address", servers="hbbs")
     trusted_proxies: tuple[IPv4Network | IPv6Network, ...] = declared(
         "", networks, "networks whose X-Forwarded-For and X-Real-IP are believed on WebSocket"
     )

@@ -65,11 +65,12 @@ class StreamPort:
                 descriptor, peer = self.socket._accept()  # type: ignore[attr-defined]
             except BlockingIOError:
                 return
-            except ConnectionAbortedError:
+            except OSError as error:
+                if error.errno in _NOTHING_LEFT:  # those that wait stay in the kernel's queue
+                    self._refuse_for_now()
+                    return
+                self._accepting.drop("reset")  # it is gone, which says nothing of those behind it
                 continue
-            except OSError:  # out of descriptors: those that wait stay in the kernel's queue
-                self._refuse_for_now()
-                return
             connection = socket.socket(self._family, socket.SOCK_STREAM, 0, descriptor)
             try:
                 self.accepted(connection, peer)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 from collections.abc import Iterator
 from typing import Any
@@ -56,17 +57,80 @@ def test_quick_and_slow(sockets: tuple[socket.socket, socket.socket]) -> None:
     assert protocol.received == [b"slow", b""]
 
 
-def test_what_the_kernel_drops_is_counted(sockets: tuple[socket.socket, socket.socket]) -> None:
-    """Datagrams beyond the receive buffer are counted, once the port has seen that there were too many."""
+@pytest.mark.parametrize("receive_buffer", [1 << 14, 1 << 16, 212_992, 1 << 20])
+@pytest.mark.parametrize("size", [4, 600])
+def test_what_the_kernel_drops_is_counted(
+    sockets: tuple[socket.socket, socket.socket], receive_buffer: int, size: int
+) -> None:
+    """Datagrams beyond the receive buffer are counted within a second, however few or many it holds."""
     near, far = sockets
-    near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    protocol, drops, clock = Echo(), Drops(), MemoryReactorClock()
+    port = DatagramPort(clock, near, protocol, drops, "udp")
+    port.startListening()
+    for _ in range(9_000):
+        far.send(b"s" * size)
+    while select.select([near], [], [], 0)[0]:
+        port.doRead()
+    clock.advance(1.0)
+    lost = drops.counts["udp", "receive_buffer_full"]
+    assert lost > 0
+    assert len(protocol.received) + lost == 9_000
+    port.stopListening()
+    assert not clock.getDelayedCalls()
+
+
+def test_what_the_kernel_drops_is_counted_at_once_when_many_come(
+    sockets: tuple[socket.socket, socket.socket],
+) -> None:
+    """A turn that found many datagrams looks what was lost, also when it took all there were."""
+    near, far = sockets
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
     protocol, drops = Echo(), Drops()
     port = DatagramPort(MemoryReactorClock(), near, protocol, drops, "udp")
     port.startListening()
-    for _ in range(20_000):
+    for _ in range(9_000):
         far.send(b"slow")
-    for _ in range(60):
+    port.doRead()
+    assert 64 <= len(protocol.received) < 512
+    assert len(protocol.received) + drops.counts["udp", "receive_buffer_full"] == 9_000
+
+
+def test_what_was_lost_before_is_not_counted(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """A port on a socket that it took over counts from its own start."""
+    near, far = sockets
+    near.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 16)
+    for _ in range(9_000):
+        far.send(b"slow")
+    protocol, drops = Echo(), Drops()
+    port = DatagramPort(MemoryReactorClock(), near, protocol, drops, "udp")
+    port.startListening()
+    port.doRead()
+    assert protocol.received
+    assert not drops.counts
+
+
+class Flooded(Echo):
+    """For each datagram that comes there is another one, so that the socket is never empty; up to 2,000."""
+
+    def __init__(self, far: socket.socket) -> None:
+        super().__init__()
+        self._far = far
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
+        """Notes, and sends one more."""
+        super().datagramReceived(datagram, addr)
+        if len(self.received) < 2_000:
+            self._far.send(datagram)
+
+
+def test_others_get_their_turn(sockets: tuple[socket.socket, socket.socket]) -> None:
+    """However many datagrams wait, one turn of the reactor takes no more than its share."""
+    near, far = sockets
+    protocol = Flooded(far)
+    port = DatagramPort(MemoryReactorClock(), near, protocol, Drops(), "udp")
+    port.startListening()
+    far.send(b"slow")
+    for turn in (1, 2):
         port.doRead()
-    lost = drops.counts["udp", "receive_buffer_full"]
-    assert lost > 0
-    assert len(protocol.received) + lost == 20_000
+        assert len(protocol.received) == port.received == turn * 512

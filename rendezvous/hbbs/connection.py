@@ -51,7 +51,10 @@ class Link(Interface):
 
 @dataclass(eq=False)
 class Conversations:
-    """What every conversation needs; times are seconds. None goes on while they are `closed`."""
+    """What every conversation needs; times are seconds. None goes on while they are `closed`.
+
+    At most `max_health_checks` are held by a HealthCheck.
+    """
 
     dispatcher: Dispatcher
     directory: Directory
@@ -59,6 +62,8 @@ class Conversations:
     clock: IReactorTime
     keep_alive: float
     first_frame_timeout: float
+    max_health_checks: int
+    health_checks: int = 0
     closed: bool = False
     under_way: "set[Connection]" = field(default_factory=set)
 
@@ -82,13 +87,19 @@ class Connection:
         self._transport = transport
         self._outstanding: set[Deferred[Replies]] = set()
         self._held = False
+        self._checks_health = False
         self._closing = False
+        self._lost = False
         self._heard = shared.clock.seconds()
         self._timer = shared.clock.callLater(shared.first_frame_timeout, self._silent)
         self.source = source
         self.peer: Peer | None = None
-        self.lost = False
         shared.under_way.add(self)
+
+    @property
+    def lost(self) -> bool:
+        """See Conversation."""
+        return self._lost or self._closing
 
     @property
     def carrier(self) -> str:
@@ -101,7 +112,7 @@ class Connection:
         """A payload came; an empty one is a heartbeat, and tells only that the client lives."""
         if self._shared.closed:
             self._close()
-        if self.lost or self._closing:
+        if self.lost:
             return
         if payload or self._held:
             self._heard = self._shared.clock.seconds()
@@ -145,9 +156,11 @@ class Connection:
 
     def connection_lost(self) -> None:
         """The transport is gone: so is presence on it, and whatever was waited for."""
-        if self.lost:
+        if self._lost:
             return
-        self.lost = True
+        self._lost = True
+        if self._checks_health:
+            self._shared.health_checks -= 1
         self._shared.under_way.discard(self)
         if self._timer.active():
             self._timer.cancel()
@@ -167,7 +180,7 @@ class Connection:
         self._refused()
 
     def _answer(self, replies: Replies, closes: bool) -> None:
-        if self.lost:
+        if self._lost:
             return
         for reply in replies:
             self._link.send_payload(encode(reply))
@@ -175,7 +188,7 @@ class Connection:
             self._close()
 
     def _refused(self) -> None:
-        if not self.lost and not self._held:
+        if not self._lost and not self._held:
             self._close()
 
     def push(self, message: Message) -> None:
@@ -193,14 +206,23 @@ class Connection:
             self._leave_peer()
             self.peer = peer
         self._shared.directory.connected(peer, self, self.source)
-        self.hold()
+        self._hold()
 
     def replaced(self) -> None:
         """The peer registered anew elsewhere."""
         self.peer = None
         self._close()
 
-    def hold(self) -> None:
+    def hold_for_session(self) -> None:
+        """Keeps the connection while a session lasts. Raises Refused when too many are kept for that."""
+        if not self._checks_health:
+            if self._shared.health_checks >= self._shared.max_health_checks:
+                raise Refused("too_many_health_checks")
+            self._shared.health_checks += 1
+            self._checks_health = True
+        self._hold()
+
+    def _hold(self) -> None:
         """Keeps the connection, with heartbeats, until the client falls silent."""
         if not self._held and not self._closing:
             self._held = True
@@ -242,7 +264,7 @@ class Connection:
             if wait <= 0 and not self._outstanding:
                 self.refuse("silent")
                 wait = self._shared.first_frame_timeout  # for taking what it was sent
-        if not self.lost:
+        if not self._lost:
             self._arm(max(wait, 0.1))
 
     def _arm(self, seconds: float) -> None:

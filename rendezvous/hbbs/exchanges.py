@@ -32,14 +32,16 @@ GRACE = 0.5
 
 
 class ExchangeLimits(NamedTuple):
-    """Most exchanges that may be pending in all, for one asking address and for one target.
+    """Most exchanges that may be pending in all, for one asking address, for one target, and for both together.
 
-    The last one bounds how many wait for a target that never answers. `timeout` is in seconds.
+    `per_target` bounds how many wait for a target that never answers, and `per_pair` keeps one address from
+    taking all of those. `timeout` is in seconds.
     """
 
     total: int
     per_address: int
     per_target: int
+    per_pair: int
     timeout: float
 
 
@@ -48,10 +50,11 @@ class Exchange:
 
     `result` fires with what the asker is to be sent. It fails with Refused at the deadline, unless there are
     `provisional` replies, made of an answer that is not known to be the target's; cancelling it ends the
-    exchange. How it ended is counted in `outcomes`.
+    exchange. How it ended is counted in `outcomes`. `local` tells whether the target was asked for a local
+    address, which is the only question that a LocalAddr answers.
     """
 
-    __slots__ = ("asker", "deadline", "outcomes", "provisional", "repeats", "result", "target", "token")
+    __slots__ = ("asker", "deadline", "local", "outcomes", "provisional", "repeats", "result", "target", "token")
 
     def __init__(
         self,
@@ -70,6 +73,7 @@ class Exchange:
         self.outcomes = outcomes
         self.provisional: tuple[str, Replies] | None = None
         self.repeats = 0
+        self.local = False
 
 
 class Answered(NamedTuple):
@@ -91,6 +95,7 @@ class Exchanges:
         self._by_asker: dict[Address, list[Exchange]] = {}
         self._by_host: dict[str, int] = {}
         self._by_target: dict[str, int] = {}
+        self._by_pair: dict[tuple[str, str], int] = {}
         self._closed = False
         self.recent: deque[Attempt] = deque(maxlen=RECENT)
         """How the latest requests ended, oldest first."""
@@ -114,6 +119,9 @@ class Exchanges:
             raise Refused("too_many_exchanges_from_address")
         if self._by_target.get(target.id, 0) >= self._limits.per_target:
             raise Refused("too_many_exchanges_for_target")
+        pair = request.source.host, target.id
+        if self._by_pair.get(pair, 0) >= self._limits.per_pair:
+            raise Refused("too_many_exchanges_of_pair")
         token = mangle(request.source, int.from_bytes(os.urandom(4), "little"))
         connection = request.connection
         result: Deferred[Replies] = Deferred(lambda _: self._abandon(self._by_connection[connection]))
@@ -123,6 +131,7 @@ class Exchanges:
         self._by_asker.setdefault(request.source, []).append(exchange)
         count_one(self._by_host, request.source.host)
         count_one(self._by_target, target.id)
+        count_one(self._by_pair, pair)
         return exchange
 
     def close(self) -> None:
@@ -236,5 +245,6 @@ class Exchanges:
             del self._by_asker[exchange.asker.source]
         count_off(self._by_host, host)
         count_off(self._by_target, target)
+        count_off(self._by_pair, (host, target))
         if exchange.deadline.active():
             exchange.deadline.cancel()

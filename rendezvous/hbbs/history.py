@@ -11,6 +11,7 @@ CHANGES_WINDOW = 360.0
 REPEAT = 60.0
 """Seconds within which the same punch request counts once."""
 _PUNCH_REQUESTS = 10000
+_ADDRESSES_OF_AN_ID = 32
 RECENT = 1000
 """Ended punch and relay requests that are remembered."""
 
@@ -36,7 +37,8 @@ class AddressChanges:
         entry = self.ids.use(id)
         if now - entry.since > CHANGES_WINDOW:
             entry.counts, entry.since = {old: 1}, now
-        entry.counts[new] = entry.counts.get(new, 0) + 1
+        if new in entry.counts or len(entry.counts) < _ADDRESSES_OF_AN_ID:
+            entry.counts[new] = entry.counts.get(new, 0) + 1
 
 
 class PunchRequest(NamedTuple):

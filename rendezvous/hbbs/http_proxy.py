@@ -18,7 +18,7 @@ from twisted.web.client import (
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IResponse
 
-from rendezvous.admission import Refused
+from rendezvous.admission import Refused, count_off, count_one
 from rendezvous.api_paths import api_path, hop_by_hop, names_client
 from rendezvous.hbbs.request import Answer, Replies, Request
 from rendezvous.logs import logger
@@ -44,18 +44,28 @@ class HttpProxy:
     """Forwards to `api_server` and nowhere else: only sealed requests, only paths under ``/api/``.
 
     Certificates are verified. `timeout` is in seconds and for the whole answer, `max_body` in bytes,
-    `max_calls` how many requests may wait for it at a time.
+    `max_calls` how many requests may wait for it at a time, and `max_calls_per_address` how many of one address.
     """
 
     log = logger("hbbs.http_proxy")
 
-    def __init__(self, api_server: str, reactor: Any, timeout: float, max_body: int, max_calls: int) -> None:
+    def __init__(
+        self,
+        api_server: str,
+        reactor: Any,
+        timeout: float,
+        max_body: int,
+        max_calls: int,
+        max_calls_per_address: int,
+    ) -> None:
         self._api_server = api_server
         self._clock = reactor
         self._timeout = timeout
         self._max_body = max_body
         self._max_calls = max_calls
+        self._max_calls_per_address = max_calls_per_address
         self._calls = 0
+        self._calls_of: dict[str, int] = {}
         self._trouble = Trouble("asking the API server", self.log, reactor)
         self._agent = Agent(reactor, BrowserLikePolicyForHTTPS(), timeout, pool=_QuietPool(reactor))
 
@@ -73,12 +83,19 @@ class HttpProxy:
             headers = _request_headers(message.headers, request.source.host)
         except ValueError:
             return _error("malformed headers")
-        if self._calls >= self._max_calls:
+        host = request.source.host
+        if self._calls >= self._max_calls or self._calls_of.get(host, 0) >= self._max_calls_per_address:
             return _error("the API server is busy")
-        return self._forward(message.method, path, headers, message.body)
+        self._calls += 1
+        count_one(self._calls_of, host)
+        return self._forward(message.method, path, headers, message.body).addBoth(self._ended, host)
+
+    def _ended(self, result: "Replies | Failure", host: str) -> "Replies | Failure":
+        self._calls -= 1
+        count_off(self._calls_of, host)
+        return result
 
     def _forward(self, method: str, path: str, headers: Headers, body: bytes) -> "Deferred[Replies]":
-        self._calls += 1
         asked = self._agent.request(
             method.encode(),
             (self._api_server + path).encode(),
@@ -96,12 +113,10 @@ class HttpProxy:
         return body.addCallback(lambda data: _response(response, data))
 
     def _answered(self, replies: Replies) -> Replies:
-        self._calls -= 1
         self._trouble.worked()
         return replies
 
     def _failed(self, reason: Failure) -> Replies:
-        self._calls -= 1
         self._trouble.failed(reason.getErrorMessage())
         return _error("the API server can't be reached")
 

@@ -29,6 +29,8 @@ from rendezvous.wire.rendezvous_pb2 import (
 )
 from rendezvous.wire.signing import sign_id_pk
 
+_LONGEST_ADDRESS = 18
+"""Bytes of a mangled address."""
 _MOST_OF_AN_ID = 100
 """Characters of what a stranger calls an id that the log gets."""
 NOT_LOGGED_IN = "Please log in"
@@ -46,6 +48,7 @@ class PeerKeys:
 
     def __init__(self, signing_key: SigningKey | None) -> None:
         self._sign = lru_cache(_SIGNED)(partial(sign_id_pk, signing_key)) if signing_key is not None else None
+        self._pace_of_log = Pace(*LOGGED)
 
     def signed(self, answered: Answered, version: str) -> bytes:
         """The signed IdPk of the target, whose client has said its `version` in the answer.
@@ -58,7 +61,7 @@ class PeerKeys:
             return self._sign(peer.id, peer.pk)
         if not answered.confirmed:
             raise Refused("answer_from_elsewhere")
-        if self._sign is not None:
+        if self._sign is not None and self._pace_of_log.allows(answered.exchange.asker.arrival):
             self.log.warn("{id} is reached unencrypted: its client told no version", id=peer.id)
         return b""
 
@@ -96,6 +99,8 @@ class Punching:
     def punch_hole_request(self, request: Request[PunchHoleRequest]) -> Answer:
         """Tells B of A; fires with the PunchHoleResponse, or the RelayResponse, that B's answer makes."""
         message = request.message
+        if len(message.socket_addr_v6) > _LONGEST_ADDRESS:
+            raise Refused("malformed_address")
         if self._licence_key and not hmac.compare_digest(message.licence_key.encode(), self._licence_key):
             self.outcomes.ended("wrong_key")
             if self._pace_of_log.allows(request.arrival):
@@ -145,8 +150,9 @@ class Punching:
             request.source.host,
             peer.address.host,
             over_websocket=over_websocket,
-            second=bool(message.udp_port),
+            over_udp=bool(message.udp_port),
         )
+        exchange.local = route.local
         if route.local:
             push: FetchLocalAddr | PunchHole = FetchLocalAddr(
                 socket_addr=exchange.token,
@@ -197,7 +203,7 @@ class Punching:
         message = request.message
         answered = self._exchanges.answered(message.socket_addr, message.id, request.source, encoded_anew=True)
         asker = answered.exchange.asker
-        if not isinstance(asker.message, PunchHoleRequest):
+        if not answered.exchange.local:
             raise Refused("not_asked_for")
         response = PunchHoleResponse(
             socket_addr=message.local_addr,

@@ -48,6 +48,8 @@ class Registration:
         access: Access,
         drops: Drops,
         keep_alive: int,
+        *,
+        from_loopback: bool,
     ) -> None:
         self._directory = directory
         self._limits = limits
@@ -56,6 +58,7 @@ class Registration:
         self._access = access
         self._drops = drops
         self._keep_alive = keep_alive
+        self._from_loopback = from_loopback
         self._pace_of_log = Pace(*LOGGED)
         self.results: Counter[tuple[str, str]] = Counter()
         """How often a RegisterPk was answered since start, by transport and result."""
@@ -84,7 +87,7 @@ class Registration:
     def _must_prove_itself(self, peer: Peer, host: str) -> bool:
         if not peer.pk or peer.connection is not None:
             return True
-        return peer.host != host and not is_loopback(host)
+        return peer.host != host and not (self._from_loopback and is_loopback(host))
 
     # RegisterPk ----------------------------------------------------------------------------------
 
@@ -216,7 +219,8 @@ class Registration:
     def _id_changed(self, done: bool, request: Request[RegisterPk]) -> Replies:
         if not done:
             raise Denied(RegisterPkResponse.UUID_MISMATCH)
-        self.log.info(
+        said = self.log.info if self._pace_of_log.allows(request.arrival) else self.log.debug
+        said(
             "{address}: id {old_id} is now {new_id}",
             address=request.source,
             old_id=request.message.old_id,

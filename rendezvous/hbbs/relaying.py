@@ -12,6 +12,8 @@ from rendezvous.metrics import Outcomes
 from rendezvous.peers.directory import Directory, Peer
 from rendezvous.wire.rendezvous_pb2 import PunchHoleRequest, RelayResponse, RequestRelay
 
+_LONGEST_REQUEST = 8192
+"""Bytes of a RequestRelay that is passed on: what becomes a datagram must fit into one."""
 _OFFLINE = "Remote desktop is offline"
 """A refuse_reason that clients know and translate."""
 
@@ -36,6 +38,8 @@ class Relaying:
 
     def request_relay(self, request: Request[RequestRelay]) -> Answer:
         """Passes A's request on to B; fires with B's RelayResponse. The relay asks for the key, not this."""
+        if request.message.ByteSize() > _LONGEST_REQUEST:
+            raise Refused("request_too_long")
         logged_in = self._access.is_logged_in(request.message.token)
         if isinstance(logged_in, Deferred):
             return logged_in.addCallback(self._look_up, request)

@@ -35,8 +35,9 @@ class Transport(Enum):
 class Conversation(Interface):
     """The TCP or WebSocket connection that a request came over, as far as requests concern it."""
 
-    lost: bool
-    """Whether the client is gone."""
+    @property
+    def lost(self) -> bool:
+        """Whether the client is gone, or is being sent away."""
 
     @property
     def sealed(self) -> bool:
@@ -45,8 +46,8 @@ class Conversation(Interface):
     def register(self, peer: Peer) -> None:
         """`peer` is present on this connection from now on."""
 
-    def hold(self) -> None:
-        """Keeps the connection, with heartbeats, until the client falls silent."""
+    def hold_for_session(self) -> None:
+        """Keeps the connection, with heartbeats, until the client falls silent. Raises Refused."""
 
     def secure(self, keys: Sequence[bytes]) -> None:
         """Seals every frame from now on. Raises Refused."""

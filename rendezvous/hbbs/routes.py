@@ -62,10 +62,11 @@ class Routes:
         self._local_ip = local_ip
         self.always_use_relay = always_use_relay
 
-    def choose(self, asker: str, target: str, *, over_websocket: bool, second: bool = False) -> Route:
+    def choose(self, asker: str, target: str, *, over_websocket: bool, over_udp: bool = False) -> Route:
         """The route from the host `asker`, connected over WebSocket or not, to the host `target`.
 
-        Clients that punch over UDP ask twice; the `second` request does not take another relay's turn.
+        Clients that punch over UDP ask twice. The request for that, `over_udp`, does not take another relay's
+        turn; it punches where the other one exchanges local addresses, since two homes may share one address.
         """
         asker_inside, target_inside = self._inside(asker), self._inside(target)
         both_inside = asker_inside and target_inside
@@ -74,10 +75,12 @@ class Routes:
         elif self._names.name_for(asker) or self._names.name_for(target):
             relay_server = self._names.translate("", target)
         else:
-            relay_server = self._relays.pick(asker, target, again=second)
+            relay_server = self._relays.pick(asker, target, again=over_udp)
+        must_relay = self.always_use_relay or asker_inside != target_inside
+        punches = over_udp and not (both_inside or must_relay)
         return Route(
-            local=(asker == target or both_inside) and not over_websocket,
-            must_relay=self.always_use_relay or asker_inside != target_inside,
+            local=(both_inside or (asker == target and not punches)) and not over_websocket,
+            must_relay=must_relay,
             relay_server=relay_server,
         )
 

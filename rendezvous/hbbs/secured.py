@@ -17,5 +17,5 @@ def hold_connection(request: Request[HealthCheck]) -> Answer:
     """A keeps this connection as long as its session lasts; heartbeats tell each side that the other lives."""
     if request.connection is None:
         raise Refused("health_check_without_connection")
-    request.connection.hold()
+    request.connection.hold_for_session()
     return NOTHING

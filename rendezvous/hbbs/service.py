@@ -102,7 +102,13 @@ class HbbsService(MultiService):
         self.max_peers = settings.max_peers
         self.spoken = spoken = self._spoken(settings, identity, store, stored, denied.entries, drops, reactor)
         self._conversations = shared = Conversations(
-            spoken.dispatcher, self.directory, drops, reactor, settings.keep_alive, settings.first_frame_timeout
+            spoken.dispatcher,
+            self.directory,
+            drops,
+            reactor,
+            settings.keep_alive,
+            settings.first_frame_timeout,
+            settings.max_health_checks,
         )
         self.admission = Admission(settings.max_connections, settings.max_connections_per_address)
         policy = AcceptPolicy(
@@ -166,6 +172,7 @@ class HbbsService(MultiService):
             settings.max_exchanges,
             settings.max_exchanges_per_address,
             settings.max_exchanges_per_target,
+            settings.max_exchanges_per_pair,
             settings.exchange_timeout,
         )
         self.exchanges = exchanges = Exchanges(reactor, exchange_limits)
@@ -186,7 +193,14 @@ class HbbsService(MultiService):
         access = Access(denied, tokens, self.directory, settings.max_peers, known_only=settings.known_only)
         peer_keys = PeerKeys(identity.signing_key)
         registration = Registration(
-            self.directory, limits, changes, client_settings, access, drops, settings.keep_alive
+            self.directory,
+            limits,
+            changes,
+            client_settings,
+            access,
+            drops,
+            settings.keep_alive,
+            from_loopback=settings.trusts_loopback,
         )
         punching = Punching(self.directory, exchanges, routes, identity, peer_keys, punch_requests, access)
         relaying = Relaying(self.directory, exchanges, routes, peer_keys, access)
@@ -205,6 +219,7 @@ class HbbsService(MultiService):
                     settings.api_timeout,
                     settings.max_api_message,
                     settings.max_api_calls,
+                    settings.max_api_calls_per_address,
                 ),
             ),
             drops,

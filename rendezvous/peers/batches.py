@@ -32,7 +32,10 @@ def store_failed(reason: Failure, trouble: Trouble) -> Failure:
 
 
 class Lookups:
-    """Reads records by id; those asked for within a few milliseconds share a query."""
+    """Reads records by id; those asked for within a few milliseconds share a query.
+
+    At most `limit` wait for the next one, however few ids they ask for.
+    """
 
     def __init__(self, store: IPeerStore, clock: IReactorTime, limit: int) -> None:
         self._store = store
@@ -40,6 +43,7 @@ class Lookups:
         self._limit = limit
         self._gathering: dict[str, list[Deferred[PeerRecord | None]]] = {}
         self._running: dict[str, list[Deferred[PeerRecord | None]]] = {}
+        self._waiting = 0
         self.trouble = Trouble("reading peers", log, clock)
 
     def __len__(self) -> int:
@@ -49,19 +53,18 @@ class Lookups:
     def find(self, id: str) -> "Deferred[PeerRecord | None]":
         """The record of `id`, or None. Fails with QueueFull or StoreFailed."""
         result: Deferred[PeerRecord | None] = Deferred()
-        waiting = self._gathering.get(id)
-        if waiting is not None:
-            waiting.append(result)
-        elif len(self._gathering) >= self._limit:
+        if self._waiting >= self._limit:
             result.errback(QueueFull("too many lookups"))
-        else:
-            if not self._gathering and not self._running:
-                self._clock.callLater(_GATHER, self._run)
-            self._gathering[id] = [result]
+            return result
+        self._waiting += 1
+        if not self._gathering and not self._running:
+            self._clock.callLater(_GATHER, self._run)
+        self._gathering.setdefault(id, []).append(result)
         return result
 
     def _run(self) -> None:
         self._running, self._gathering = self._gathering, {}
+        self._waiting = 0
         self._store.load(list(self._running)).addCallbacks(self._loaded, self._failed)
 
     def _loaded(self, records: dict[str, PeerRecord]) -> None:
@@ -84,7 +87,10 @@ class Lookups:
 
 
 class Commits:
-    """Writes records; all that come while a commit runs share the next one."""
+    """Writes records; all that come while a commit runs share the next one.
+
+    At most `limit` wait for the next one, however few ids they are of.
+    """
 
     def __init__(self, store: IPeerStore, clock: IReactorTime, limit: int) -> None:
         self._store = store
@@ -93,6 +99,7 @@ class Commits:
         self.trouble = Trouble("writing peers", log, clock)
         self._gathering: dict[str, tuple[PeerRecord, list[Deferred[bool]]]] = {}
         self._late: list[Deferred[bool]] = []
+        self._waiting = 0
         self._running = False
         self._began = 0.0
         self._rows = 0
@@ -111,14 +118,14 @@ class Commits:
         Fails with QueueFull, or StoreFailed. Of two uuids that want an id in the same commit, the first gets it.
         """
         result: Deferred[bool] = Deferred()
-        first, waiting = self._gathering.get(record.id, (record, None))
-        if waiting is not None and first.uuid == record.uuid:
+        if self._waiting >= self._limit:
+            result.errback(QueueFull("too many writes"))
+            return result
+        self._waiting += 1
+        first, waiting = self._gathering.get(record.id, (record, []))
+        if first.uuid == record.uuid:
             waiting.append(result)
             self._gathering[record.id] = (record, waiting)
-        elif len(self._gathering) + len(self._late) >= self._limit:
-            result.errback(QueueFull("too many writes"))
-        elif waiting is None:
-            self._gathering[record.id] = (record, [result])
         else:
             self._late.append(result)
         if not self._running:
@@ -128,6 +135,7 @@ class Commits:
     def _run(self) -> None:
         batch, self._gathering = self._gathering, {}
         late, self._late = self._late, []
+        self._waiting = 0
         self._running = True
         self._began = self._clock.seconds()
         self._rows = len(batch)

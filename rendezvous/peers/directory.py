@@ -10,12 +10,12 @@ from itertools import islice
 from typing import Protocol as Interface
 
 from google.protobuf.message import Message
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredLock, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from rendezvous.peers.batches import Commits, Lookups, log, store_failed
+from rendezvous.peers.batches import Commits, Lookups, QueueFull, log, store_failed
 from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.seen_days import SeenDays
@@ -88,6 +88,9 @@ class Directory:
         self.lookups = Lookups(store, clock, max_lookups)
         self.commits = Commits(store, clock, max_writes)
         self.renaming = Trouble("changing an id", log, clock)
+        self._renames = 0
+        self._rename_turn = DeferredLock()
+        self._max_writes = max_writes
         self._keeping = Trouble("deleting or adding peers", log, clock)
         self._ids = ids
         self.stored = stored
@@ -123,7 +126,7 @@ class Directory:
     @property
     def waiting(self) -> int:
         """How many lookups and writes wait for the store."""
-        return len(self.lookups) + len(self.commits)
+        return len(self.lookups) + len(self.commits) + self._renames
 
     def __len__(self) -> int:
         """Peers in memory."""
@@ -258,10 +261,19 @@ class Directory:
     def rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
         """Gives the peer `old_id` of `uuid` the id `new_id` and frees the old one.
 
-        Fires False when there is no such peer, or the new id belongs to another uuid. Fails with StoreFailed.
+        Fires False when there is no such peer, or the new id belongs to another uuid. One is done at a time, so
+        that commits of others come in between. Fails with QueueFull or StoreFailed.
         """
-        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, self.renaming)
+        if self._renames >= self._max_writes:
+            return fail(QueueFull("too many renames"))
+        self._renames += 1
+        turn = self._rename_turn.run(self._store.rename, old_id, new_id, uuid)
+        renamed = turn.addBoth(self._rename_ended).addErrback(store_failed, self.renaming)
         return renamed.addCallback(self._renamed, old_id, new_id)
+
+    def _rename_ended(self, result: "bool | Failure") -> "bool | Failure":
+        self._renames -= 1
+        return result
 
     def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
         self.renaming.worked()

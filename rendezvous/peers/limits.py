@@ -15,11 +15,15 @@ V = TypeVar("V")
 
 
 class Recent(Generic[K, V]):
-    """A mapping that keeps the `limit` entries used last, so that a flood of keys costs bounded memory."""
+    """A mapping that keeps the `limit` entries used last, so that a flood of keys costs bounded memory.
 
-    def __init__(self, limit: int, make: Callable[[], V]) -> None:
+    `forgotten` is told of entries that are not kept.
+    """
+
+    def __init__(self, limit: int, make: Callable[[], V], forgotten: Callable[[V], None] = lambda _: None) -> None:
         self._limit = limit
         self._make = make
+        self._forgotten = forgotten
         self._entries: OrderedDict[K, V] = OrderedDict()
 
     def use(self, key: K) -> V:
@@ -27,7 +31,7 @@ class Recent(Generic[K, V]):
         entry = self._entries.get(key)
         if entry is None:
             if len(self._entries) >= self._limit:
-                self._entries.popitem(last=False)
+                self.forget_oldest()
             entry = self._entries[key] = self._make()
         else:
             self._entries.move_to_end(key)
@@ -39,7 +43,13 @@ class Recent(Generic[K, V]):
 
     def pop(self, key: K) -> None:
         """Forgets `key`."""
-        self._entries.pop(key, None)
+        entry = self._entries.pop(key, None)
+        if entry is not None:
+            self._forgotten(entry)
+
+    def forget_oldest(self) -> None:
+        """Forgets the entry that was not used for longest."""
+        self._forgotten(self._entries.popitem(last=False)[1])
 
     def items(self) -> Iterator[tuple[K, V]]:
         """All entries, the one used last coming last."""
@@ -82,13 +92,18 @@ class AddressUse:
 
 
 class RegistrationLimits:
-    """Tells whether a registration comes too often. Times are monotonic seconds."""
+    """Tells whether a registration comes too often. Times are monotonic seconds.
+
+    At most `max_tracked` addresses, ids, and ids of all addresses together are remembered.
+    """
 
     def __init__(self, per_address: int, ids_per_address: int, per_id: int, max_tracked: int) -> None:
         self._per_address = per_address
         self._ids_per_address = ids_per_address
         self._per_id = per_id
-        self.addresses: Recent[str, AddressUse] = Recent(max_tracked, AddressUse)
+        self.addresses: Recent[str, AddressUse] = Recent(max_tracked, AddressUse, self._forgotten)
+        self._max_ids = max(max_tracked, ids_per_address)
+        self._ids_of_addresses = 0
         self._ids: Recent[str, Burst] = Recent(max_tracked, Burst)
 
     def address_may(self, host: str, id: str, now: float) -> bool:
@@ -110,6 +125,14 @@ class RegistrationLimits:
         use = self.addresses.use(host)
         use.burst.accept(now, ADDRESS_PAUSE)
         if now - use.ids_since > DAY:
+            self._forgotten(use)
             use.ids, use.ids_since = set(), now
-        use.ids.add(id)
+        if id not in use.ids:
+            use.ids.add(id)
+            self._ids_of_addresses += 1
+            while self._ids_of_addresses > self._max_ids:
+                self.addresses.forget_oldest()
         self._ids.use(id).accept(now, ID_PAUSE)
+
+    def _forgotten(self, use: AddressUse) -> None:
+        self._ids_of_addresses -= len(use.ids)

@@ -247,6 +247,7 @@ class TestExchanges:
             ("max_exchanges", "too_many_exchanges", STRANGER),
             ("max_exchanges_per_address", "too_many_exchanges_from_address", Address(A.host, 1)),
             ("max_exchanges_per_target", "too_many_exchanges_for_target", STRANGER),
+            ("max_exchanges_per_pair", "too_many_exchanges_of_pair", Address(A.host, 1)),
         ],
     )
     @pytest.mark.parametrize("end", ["answer", "reset", "deadline"])
@@ -276,6 +277,14 @@ class TestExchanges:
         self.ask(server, target, A)
         client = server.tcp(STRANGER)
         hole(client, other, id="another-1")
+
+    def test_one_address_leaves_room(self, server: Server) -> None:
+        """However often one address asks for a client, others reach it."""
+        target = server.registered()
+        for number in range(100):
+            server.tcp(Address(STRANGER.host, number + 1)).send(pb.RequestRelay(id=B_ID, uuid="u"))
+        assert len(target.take()) == 8
+        self.ask(server, target, A)
 
     def test_relay_requests_count(self, make_server: MakeServer) -> None:
         """A relay request that waits is an exchange, too."""

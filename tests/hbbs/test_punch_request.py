@@ -158,6 +158,15 @@ class TestLocal:
         assert where(push) == seen_at(same)
         assert (push.relay_server, push.socket_addr_v6) == ("relay.example", b"v6")
 
+    def test_same_address_with_a_udp_port(self, make_server: MakeServer) -> None:
+        """Two homes may share an address: the request for a UDP punch is punched for, not where all is relayed."""
+        same = Address(B.host, 40007)
+        server = make_server()
+        assert hole(server.tcp(same), server.registered(), udp_port=5).udp_port == 5
+        server = make_server(always_use_relay="yes")
+        request = pb.PunchHoleRequest(id=B_ID, udp_port=5)
+        push_for(server.tcp(same), server.registered(), request, pb.FetchLocalAddr)
+
     def test_same_ipv6_address(self, server: Server) -> None:
         """The same holds for IPv6."""
         target = server.registered(source=B_V6)
@@ -172,8 +181,11 @@ class TestLocal:
         """Two clients inside the mask exchange local addresses, with the public relay to fall back on."""
         server = make_server(**MASK)
         target = server.registered(source=B_INSIDE)
-        push = push_for(server.tcp(A_INSIDE), target, pb.PunchHoleRequest(id=B_ID), pb.FetchLocalAddr)
+        request = pb.PunchHoleRequest(id=B_ID)
+        push = push_for(server.tcp(A_INSIDE), target, request, pb.FetchLocalAddr)
         assert push.relay_server == "relay.example"
+        request.udp_port = 5
+        push_for(server.tcp(A_INSIDE._replace(port=5)), target, request, pb.FetchLocalAddr)
 
     def test_both_inside_the_mask_with_always_use_relay(self, make_server: MakeServer) -> None:
         """With always-use-relay they still do, and fall back on LOCAL_IP."""

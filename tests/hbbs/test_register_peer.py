@@ -94,6 +94,16 @@ def test_loopback_is_no_change(server: Server, host: str) -> None:
     assert not only(client.ask(pb.RegisterPeer(id=B_ID)), pb.RegisterPeerResponse).request_pk
 
 
+@pytest.mark.parametrize("settings", [{"consoles": "no"}, {"trusted_proxies": "127.0.0.0/8"}], ids=str)
+def test_loopback_of_everybody(make_server: MakeServer, settings: dict[str, str]) -> None:
+    """Where whoever comes through a tunnel or a proxy is loopback, it is an address like all others."""
+    server = make_server(**settings)
+    server.registered()
+    client = server.udp(Address("127.0.0.1", 50011))
+    assert only(client.ask(pb.RegisterPeer(id=B_ID)), pb.RegisterPeerResponse).request_pk
+    assert reached_at(server) == [B]
+
+
 def test_mapped_spelling_is_the_same_address(server: Server) -> None:
     """An IPv4 address spelled as IPv6 is the IPv4 address."""
     server.registered()

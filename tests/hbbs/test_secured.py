@@ -254,6 +254,23 @@ class TestRefused:
 class TestHealthCheck:
     """The connection that a controlling client keeps."""
 
+    def test_limit(self, make_server: MakeServer) -> None:
+        """As many as are set are held; a further one is closed; room comes back when one ends."""
+        server = make_server(max_health_checks="2")
+        held = [server.secured(A), server.websocket(B)]
+        for client in held:
+            for _ in range(2):
+                assert client.ask(pb.HealthCheck(token="t")) == []
+        further = server.secured(A)
+        further.ask(pb.HealthCheck(token="t"))
+        assert further.closed
+        assert server.dropped("too_many_health_checks") == 1
+        assert not any(client.closed for client in held)
+        held[0].reset()
+        again = server.secured(A)
+        again.ask(pb.HealthCheck(token="t"))
+        assert not again.closed
+
     @pytest.mark.parametrize("kind", ["secured", "websocket"])
     def test_held_open(self, server: Server, kind: str) -> None:
         """It is held with heartbeats while the client answers, and ends with its silence."""

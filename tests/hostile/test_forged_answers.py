@@ -79,6 +79,21 @@ def test_without_the_bytes(make_server: MakeServer, kind: str, way: str, forger:
     assert asker.take() == []
 
 
+@pytest.mark.parametrize("forger", FORGERS)
+@pytest.mark.parametrize("version", ["", "1.4.2"])
+def test_a_local_address_where_none_was_asked_for(make_server: MakeServer, forger: str, version: str) -> None:
+    """Who shares no network with the target is sent to no local address, by the target's neighbor neither."""
+    server = make_server()
+    target, asker = server.registered(), server.tcp(A)
+    push = hole(asker, target)
+    message = forged("local_addr", A)
+    message.version = version  # type: ignore[attr-defined]
+    give(server, message, FORGERS[forger], "tcp")
+    server.advance(2 * GRACE)
+    assert server.dropped("not_asked_for") == 1
+    assert gets_the_true_one(server, asker, push)
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", ["punch_hole_sent", "relay_response"])
 def test_the_bytes_in_another_name(make_server: MakeServer, kind: str, way: str) -> None:

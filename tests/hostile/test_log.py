@@ -111,6 +111,17 @@ def test_a_flood_of_other_machines(lines: list[str]) -> None:
         assert ALLOWED <= number <= ALLOWED + server.reactor.seconds()
 
 
+def test_a_flood_of_unencrypted_sessions(lines: list[str]) -> None:
+    """Two strangers who connect without encryption again and again fill no log."""
+    with Server() as server:
+        target = server.registered()
+        for number in range(FLOOD):
+            asker = server.tcp(Address(STRANGER.host, number + 1))
+            answer(server, sent(hole(asker, target), version=""))
+            asker.reset()
+        assert len([line for line in lines if "unencrypted" in line]) == ALLOWED
+
+
 def test_a_flood_of_connections(lines: list[str]) -> None:
     """Connections above the limit make one line a minute."""
     with Server(max_connections_per_address="2") as server:

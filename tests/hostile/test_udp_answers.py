@@ -177,8 +177,8 @@ def test_three_urls_a_minute(start_server: StartServer) -> None:
 REQUESTS: dict[str, Message] = {
     "punch": pb.PunchHoleRequest(id="invented"),
     "relay": pb.RequestRelay(id="invented"),
-    "much": pb.PunchHoleRequest(id="invented", socket_addr_v6=bytes(60_000)),
-    "much to relay": pb.RequestRelay(id="invented", uuid="u" * 60_000, relay_server="evil.example"),
+    "much": pb.PunchHoleRequest(id="invented", socket_addr_v6=bytes(18)),
+    "much to relay": pb.RequestRelay(id="invented", uuid="u" * 8_000, relay_server="evil.example"),
 }
 
 
@@ -194,9 +194,29 @@ def test_pushes_to_an_address_that_somebody_forged(make_server: MakeServer, kind
     assert len(push) <= len(wrap(REQUESTS[kind])) + 26 + len(RELAY)
 
 
+@pytest.mark.parametrize(
+    ("request_", "reason"),
+    [
+        (pb.PunchHoleRequest(id="invented", socket_addr_v6=bytes(19)), "malformed_address"),
+        (pb.RequestRelay(id="invented", uuid="u" * 8_192), "request_too_long"),
+    ],
+    ids=["punch", "relay"],
+)
+def test_more_than_a_push_may_hold(make_server: MakeServer, request_: Message, reason: str) -> None:
+    """What is too long to be passed on is refused, and nobody is told of it."""
+    server = make_server()
+    server.registered("invented", VICTIM)
+    asker = server.tcp(A)
+    assert asker.ask(request_) == []
+    assert asker.closed
+    assert server.dropped(reason) == 1
+    assert server.reactor.datagrams == []
+    assert len(server.service.exchanges) == 0
+
+
 def test_a_push_for_each_request(make_server: MakeServer) -> None:
     """Whoever asks pays for it with a request each; without further registrations it is over soon."""
-    server = make_server()
+    server = make_server(max_exchanges_per_pair="20")
     server.registered("invented", VICTIM)
     for number in range(20):
         server.tcp(STRANGER._replace(port=1000 + number)).send(pb.PunchHoleRequest(id="invented"))

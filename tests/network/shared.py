@@ -36,7 +36,7 @@ _HAIRPIN = Nat("port restricted", hairpin=True)
 
 SHARED: Mapping[str, Shared] = {
     "same NAT": _shared(_PLAIN, "local"),
-    "same NAT with hairpinning": _shared(_HAIRPIN, "local"),
+    "same NAT with hairpinning": _shared(_HAIRPIN, "local", "UDP"),
     "same full cone NAT": _shared(Nat("full cone"), "local"),
     "same symmetric NAT": _shared(Nat("symmetric"), "local"),
     "same NAT with two lines": _shared(Nat("two lines"), "relay"),

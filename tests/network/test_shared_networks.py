@@ -23,19 +23,11 @@ def test_ways_between_clients_with_one_public_address(measured: dict[str, dict[s
     assert set(measured[name]["ways"]) == SHARED[name].ways, measured[name]
 
 
-LOCAL_ADDRESSES_ONLY = pytest.mark.xfail(
-    strict=True, reason="the server has addresses exchanged that lead nowhere, also where A offers a UDP port"
-)
-
-
-@pytest.mark.parametrize("over_websocket", [True, pytest.param(False, marks=LOCAL_ADDRESSES_ONLY)])
+@pytest.mark.parametrize("over_websocket", [True, False])
 def test_hairpinning_opens_a_way_that_local_addresses_do_not(
     lab: Lab, meetings: Meetings, over_websocket: bool
 ) -> None:
-    """UDP punching leads through the shared NAT, when the server has the two punch.
-
-    It does for a request over WebSocket, and has those over TCP exchange local addresses.
-    """
+    """UDP punching leads through the shared NAT: the server has the two punch for a request with a UDP port."""
     measured = measure(lab, meetings, HAIRPINS, udp_over_websocket=over_websocket)
     ways = {name: set(result["ways"]) for name, result in measured.items()}
     assert ways == {name: shared.ways for name, shared in HAIRPINS.items()}, measured

@@ -97,10 +97,11 @@ class TestLookups:
         assert (first.results, second.results) == ([None], [record("new")])
 
     def test_queue_full(self, store: MemoryPeerStore, clock: Clock) -> None:
-        """Above the limit new ids fail at once, ids that are being gathered do not, and later ones are found."""
-        lookups = Lookups(store, clock, 2)
+        """Above the limit whoever asks fails at once, whatever the id; later ones are found."""
+        lookups = Lookups(store, clock, 3)
         waiting = [Outcome(lookups.find(id)) for id in ("ada", "ben", "ada")]
-        assert Outcome(lookups.find("third")).errors == [QueueFull]
+        for id in ("third", "ada"):
+            assert Outcome(lookups.find(id)).errors == [QueueFull]
         clock.advance(1)
         assert [outcome.pending for outcome in waiting] == [False] * 3
         third = Outcome(lookups.find("third"))
@@ -186,12 +187,12 @@ class TestCommits:
         assert not {"2", "3"} & set(store.records)
 
     def test_queue_full(self, store: MemoryPeerStore) -> None:
-        """Above the limit new ids fail at once; an id that is waiting may be saved again."""
-        commits = Commits(store, Clock(), 2)
+        """Above the limit all that wait fail at once, also those of an id that is waiting already."""
+        commits = Commits(store, Clock(), 3)
         store.holding = True
         accepted = [Outcome(commits.save(record(id))) for id in ("running", "1", "2", "1")]
-        refused = Outcome(commits.save(record("3")))
-        assert refused.errors == [QueueFull]
+        refused = [Outcome(commits.save(record(id))) for id in ("3", "1")]
+        assert [outcome.errors for outcome in refused] == [[QueueFull]] * 2
         store.release()
         store.release()
         assert [outcome.results for outcome in accepted] == [[True]] * 4

@@ -121,6 +121,27 @@ class TestRecent:
         recent.pop("unknown")
         assert len(recent) == 0
 
+    def test_ids_of_all_addresses_are_bounded(self) -> None:
+        """Many addresses with many ids each take no more room; those used last are remembered."""
+        limits = RegistrationLimits(32, 20, 3, 100)
+        for host in range(50):
+            for i in range(20):
+                assert register(limits, f"2001:db8::{host:x}", f"id-{host}-{i}", host + i * 0.01)
+        assert sum(len(use.ids) for _, use in limits.addresses.items()) <= 100
+        assert not limits.address_may("2001:db8::31", "another", 100 + 61)
+        assert limits.address_may("2001:db8::31", "id-49-3", 100 + 61)
+
+    def test_room_comes_back(self) -> None:
+        """An address that is forgotten, or begins a new day, leaves room for the ids of others."""
+        limits = RegistrationLimits(32, 5, 3, 100)
+        for day in range(300):
+            for i in range(5):
+                register(limits, "192.0.2.1", f"id-{i}-{day}", day * 86401.0)
+            limits.addresses.pop(f"192.0.2.{day}")
+        for i in range(5):
+            register(limits, "192.0.2.2", f"id-{i}", 300 * 86401.0)
+        assert not limits.address_may("192.0.2.1", "another", 299 * 86401.0 + 100)
+
     def test_flood_of_keys_is_bounded(self) -> None:
         """However many keys come, no more than the limit are kept."""
         limits = RegistrationLimits(32, 300, 3, 100)
