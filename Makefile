@@ -8,7 +8,7 @@ ARGS ?=
 
 ## make run: serve on the standard ports, with keys and database in ./data and the status page on 21120
 run: $(VENV)/.run
-	mkdir -p data
+	mkdir -m 700 -p data
 	exec $(BIN)/twistd -n --pidfile= rendezvous --data data --log-format text --status 21120 $(ARGS)
 
 ## make test: all tests; ARGS are pytest's

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from rendezvous.config_files import by_name, read_dotenv, read_ini
-from rendezvous.config_values import ConfigError
+from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.setting import Server, Setting
 from rendezvous.settings import HBBS_DEFAULT_KEY, SETTINGS, Settings
-from rendezvous.wire.address import is_loopback
+from rendezvous.wire.address import is_ipv6, is_loopback
 
 
 def load(
@@ -111,6 +111,7 @@ def _check_together(settings: Settings) -> None:
                     f"it takes a port whose number and number plus 2 are not among {ports}."
                 )
     _check_tls(settings)
+    _check_listeners(settings)
     if settings.status is not None and not settings.status_password and not is_loopback(settings.status.host):
         raise ConfigError(
             f"status: {settings.status.host} is no loopback address, so it takes a status-password as well."
@@ -130,9 +131,32 @@ def _check_tls(settings: Settings) -> None:
     used = {settings.https, settings.http} - {0}
     if settings.https and settings.https == settings.http:
         raise ConfigError(f"http: {settings.http} is the port of https already; it takes another one.")
-    taken = [settings.nat_port, settings.port, settings.websocket_port] * settings.has_hbbs
-    taken += [settings.relay_port, settings.relay_websocket_port] * settings.has_hbbr
+    taken = _ports_of_the_servers(settings)
     for port in used & set(taken):
         raise ConfigError(
             f"https, http: port {port} is used otherwise; they take ports that are not among {taken}."
         )
+
+
+def _ports_of_the_servers(settings: Settings) -> list[int]:
+    ports = [settings.nat_port, settings.port, settings.websocket_port] * settings.has_hbbs
+    return ports + [settings.relay_port, settings.relay_websocket_port] * settings.has_hbbr
+
+
+def _check_listeners(settings: Settings) -> None:
+    """The administrator's ports are no others of this server's, also where the addresses differ only in words."""
+    ports = [*_ports_of_the_servers(settings), settings.https, settings.http]
+    taken = [HostPort(settings.bind, port) for port in ports]
+    for name, own in (("metrics", settings.metrics), ("status", settings.status)):
+        if own is None:
+            continue
+        if any(own.port == other.port and _overlap(own.host, other.host) for other in taken):
+            raise ConfigError(f"{name}: port {own.port} is one of this server's already; it takes another one.")
+        taken.append(own)
+
+
+def _overlap(one: str, other: str) -> bool:
+    """Whether two addresses to listen on, empty for all, have one in common."""
+    if not one or not other:
+        return True
+    return is_ipv6(one) == is_ipv6(other) and (one == other or not {one, other}.isdisjoint(("0.0.0.0", "::")))

@@ -208,6 +208,10 @@ def own_listener(value: str) -> "HostPort | None":
     return HostPort(address, number)
 
 
+LONGEST_PASSWORD = 1024
+"""Bytes that are compared."""
+
+
 def password_hash(value: str) -> str:
     """A hash as argon2 encodes it, whose check takes at most 1 GiB of memory and 100 rounds."""
     match = re.fullmatch(

@@ -7,7 +7,6 @@ import errno
 import os
 import socket
 from collections.abc import Sequence
-from ipaddress import ip_address
 from typing import Protocol as Interface
 
 from twisted.application.service import Service
@@ -19,6 +18,7 @@ from zope.interface import Attribute
 
 from rendezvous.config_values import ConfigError
 from rendezvous.inherited import inherited
+from rendezvous.own_address import families
 
 LINGER = 10.0
 """Seconds that a client has to take the last bytes and to close."""
@@ -47,7 +47,7 @@ def listen_udp(bind: str, port: int, what: str, receive_buffer: int) -> list[soc
 def _listen_all(bind: str, port: int, kind: int, what: str, where: str) -> list[socket.socket]:
     sockets: list[socket.socket] = []
     try:
-        for family, host in _families(bind):
+        for family, host in families(bind):
             sockets.append(_listen(family, host, port, kind, what, where))
     except ConfigError:
         for sock in sockets:
@@ -61,24 +61,6 @@ def _set_receive_buffer(sock: socket.socket, size: int) -> None:
         sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
     except OSError:  # only root may exceed net.core.rmem_max
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
-
-
-def _families(bind: str) -> list[tuple[int, str]]:
-    if bind:
-        return [(socket.AF_INET if ip_address(bind).version == 4 else socket.AF_INET6, bind)]
-    families: list[tuple[int, str]] = [(socket.AF_INET, "0.0.0.0")]
-    if _has_ipv6():
-        families.append((socket.AF_INET6, "::"))
-    return families
-
-
-def _has_ipv6() -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.bind(("::", 0))
-    except OSError:
-        return False
-    return True
 
 
 def _listen(family: int, host: str, port: int, kind: int, what: str, where: str) -> socket.socket:

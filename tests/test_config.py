@@ -330,6 +330,37 @@ def test_ports(port: int, distance: int) -> None:
         assert (moved.relay_port, moved.relay_websocket_port) == (relay_port, relay_port + 2)
 
 
+@pytest.mark.parametrize(
+    ("flags", "named"),
+    [
+        ({"port": "31416", "status": "31416"}, "status: port 31416 "),
+        ({"port": "31416", "metrics": "31418"}, "metrics: port 31418 "),
+        ({"port": "31416", "status": "[::1]:31417"}, "status: port 31417 "),
+        ({"metrics": "9116", "status": "9116"}, "status: port 9116 "),
+        ({"http": "9116", "metrics": "0.0.0.0:9116"}, "metrics: port 9116 "),
+        ({"bind": "127.0.0.1", "metrics": "0.0.0.0:21116"}, "metrics: port 21116 "),
+    ],
+)
+def test_ports_that_are_named_twice(flags: dict[str, str], named: str) -> None:
+    """Two settings with one port are told of before a socket is tried, which would blame another process."""
+    with pytest.raises(ConfigError, match=f"^{re.escape(named)}.* already"):
+        loaded("both", flags)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {"bind": "127.0.0.2", "status": "21116"},
+        {"bind": "127.0.0.1", "status": "[::1]:21116"},
+        {"metrics": "127.0.0.1:9116", "status": "[::1]:9116"},
+        {"status": "9116", "metrics": "9117"},
+    ],
+)
+def test_ports_that_only_look_the_same(flags: dict[str, str]) -> None:
+    """A port of another address is another one."""
+    assert loaded("both", flags).sources
+
+
 def test_hbbs_alone_has_no_relay_port_to_clash_with() -> None:
     """A relay's port concerns a relay only."""
     assert loaded("hbbs", environ={"RELAY_PORT": "21116"}).port == 21116

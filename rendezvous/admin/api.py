@@ -54,6 +54,18 @@ def api(operations: Operations, by: Callable[[IRequest], By]) -> Klein:
     def settings(asked: _Asked) -> Any:
         return operations.settings()
 
+    @route("GET", "requests")
+    def punches(asked: _Asked) -> Any:
+        return operations.punches(asked.number("limit", 100))
+
+    @route("GET", "log-level")
+    def log_levels(asked: _Asked) -> Any:
+        return operations.log_levels()
+
+    @route("POST", "log-level")
+    def set_log_levels(asked: _Asked) -> Any:
+        return operations.set_log_levels(asked.body("level", str), asked.by)
+
     @route("GET", "client")
     def client(asked: _Asked) -> Any:
         return operations.client(asked.text("host"))

@@ -24,6 +24,7 @@ from rendezvous.admin.values import (
     DropCount,
     EntryList,
     IdServerStatus,
+    LogLevels,
     NotPossible,
     NotThere,
     RecentPunch,
@@ -34,10 +35,11 @@ from rendezvous.admin.values import (
     listening,
 )
 from rendezvous.client_config import client_config
-from rendezvous.config_values import HostPort, Place, host_name
+from rendezvous.config_values import HostPort, Place, host_name, log_levels
 from rendezvous.hbbr.service import HbbrService
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import Identity
+from rendezvous.logs import gate
 from rendezvous.metrics import Drops
 from rendezvous.own_address import own_address
 from rendezvous.setting import Setting
@@ -46,6 +48,8 @@ from rendezvous.wire.address import Address
 
 WAYS = ("udp", "tcp", "websocket")
 """How peers can be online."""
+MOST_PUNCHES = 1000
+"""Requests that are told at a time."""
 MOST_COUNTED = 50_000
 """Peers in memory that are counted when somebody asks; of more, those over UDP were counted some seconds ago."""
 
@@ -151,6 +155,8 @@ class Operations:
 
     def punches(self, limit: int = 100) -> tuple[RecentPunch, ...]:
         """The punch and relay requests that ended last, newest first. Raises NotPossible."""
+        if limit > MOST_PUNCHES:
+            raise NotPossible(f"limit: {limit} is not allowed; it takes at most {MOST_PUNCHES}.")
         if self._hbbs is None:
             raise NotPossible("This process is no ID server.")
         newest = islice(reversed(self._hbbs.exchanges.recent), limit)
@@ -185,6 +191,23 @@ class Operations:
         except ValueError as error:
             raise NotPossible(f"host: {host!r} is not allowed; it takes {error}.") from None
         return client_strings(client_config(self._settings, self._identity, named or self.host))
+
+    # The log -----------------------------------------------------------------------------------------
+
+    def log_levels(self) -> LogLevels:
+        """What is logged now."""
+        return LogLevels(self._settings.server, gate.levels)
+
+    def set_log_levels(self, text: str, by: By) -> LogLevels:
+        """Changes what is logged, until the process ends."""
+        try:
+            levels = log_levels(text)
+        except ValueError as error:
+            raise NotPossible(f"log-level: {text!r} is not allowed; it takes {error}.") from None
+        before = gate.levels
+        gate.set_levels(levels)
+        self.audit.note(by, "set the log level to {new} from {old}", new=gate.levels, old=before)
+        return self.log_levels()
 
     # Address lists -----------------------------------------------------------------------------------
 

@@ -27,6 +27,15 @@ class Listening:
 
 def listening(settings: Settings) -> Iterator[Listening]:
     """The ports that a server with these settings listens on."""
+    yield from for_clients(settings)
+    if settings.metrics is not None:
+        yield Listening("metrics", "tcp", settings.metrics.port, settings.metrics.host)
+    if settings.status is not None:
+        yield Listening("status page", "tcp", settings.status.port, settings.status.host)
+
+
+def for_clients(settings: Settings) -> Iterator[Listening]:
+    """Those of them that clients need."""
     address = settings.bind
     if settings.has_hbbs:
         yield Listening("ID server", "udp", settings.port, address)
@@ -129,6 +138,14 @@ class SettingValue:
     hidden: bool
     """Whether the value is a secret, which is not told."""
     help: str
+
+
+@dataclass(frozen=True)
+class LogLevels:
+    """What the process logs, in the spelling of --log-level. `server` is both, hbbs or hbbr."""
+
+    server: str
+    level: str
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,13 @@ from rendezvous.cli.discover import discover
 from rendezvous.cli.doctor import doctor
 from rendezvous.cli.keys import keys
 from rendezvous.cli.lists import lists
+from rendezvous.cli.log_level import log_level
+from rendezvous.cli.password import password
 from rendezvous.cli.peer_files import export_peers, import_peers
 from rendezvous.cli.peers import peers
 from rendezvous.cli.relay import relay
+from rendezvous.cli.requests import requests
+from rendezvous.cli.settings import settings
 from rendezvous.cli.status import status
 
 
@@ -30,9 +34,13 @@ for command in (
     doctor,
     keys,
     lists,
+    log_level,
+    password,
     peers,
     relay,
+    requests,
     restore,
+    settings,
     status,
 ):
     main.add_command(command)

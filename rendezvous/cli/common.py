@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+SERVERS = {"both": "ID server and relay", "hbbs": "ID server", "hbbr": "relay"}
+"""What a process is, by what it calls itself."""
 data_option = click.option(
     "--data",
     type=click.Path(exists=True, file_okay=False, path_type=Path),

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from rendezvous.cli import machine_checks, network_checks
-from rendezvous.cli.common import data_option, json_option, plain, print_json
+from rendezvous.cli.common import SERVERS, data_option, json_option, plain, print_json
 from rendezvous.cli.files import config_option, settings_here, settings_told
 from rendezvous.cli.findings import Finding, Patient, wrong
 from rendezvous.cli.server import running
@@ -16,6 +16,7 @@ from rendezvous.config_values import ConfigError
 _CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     machine_checks.keys,
     machine_checks.database,
+    machine_checks.secrecy,
     machine_checks.space,
     machine_checks.clock,
     machine_checks.limits,
@@ -25,7 +26,6 @@ _CHECKS: tuple[Callable[[Patient], Iterator[Finding]], ...] = (
     network_checks.host,
     network_checks.others,
 )
-_NAMES = {"both": "ID server and relay", "hbbs": "ID server", "hbbr": "relay"}
 
 
 @click.command()
@@ -46,7 +46,7 @@ def doctor(context: click.Context, data: Path, config: Path | None, as_json: boo
         found.append(("", wrong("settings", str(error), "see docs/configuration.md")))
     for patient in patients:
         state = "does not run" if patient.status is None else f"process {patient.status['pid']}"
-        name = f"{_NAMES[patient.settings.server]} on {patient.data} ({state})"
+        name = f"{SERVERS[patient.settings.server]} on {patient.data} ({state})"
         found += [(name, finding) for check in _CHECKS for finding in check(patient)]
     if as_json:
         print_json([{"server": name} | asdict(finding) for name, finding in found])

@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 
 from rendezvous.cli.common import counted, data_option, json_option, plain, print_json
-from rendezvous.cli.server import NotRunning, RunningServer, id_server, relay, running
+from rendezvous.cli.server import RunningServer, all_running, id_server, relay
 
 _OWNERS: dict[str, Callable[[Path], RunningServer]] = {
     "denylist": id_server,
@@ -27,10 +27,7 @@ def lists() -> None:
 @json_option
 def show(data: Path, as_json: bool) -> None:
     """Show what is listed."""
-    servers = running(data)
-    if not servers:
-        raise NotRunning(f"No server runs on {data.resolve()}, or it has --control no.")
-    found = [listed for server in servers for listed in server.get("lists")]
+    found = [listed for server in all_running(data) for listed in server.get("lists")]
     if as_json:
         print_json(found)
         return

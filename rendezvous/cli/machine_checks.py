@@ -1,5 +1,6 @@
 """What the doctor looks for on this machine: keys, database, rights, space, clock, limits."""
 
+import ctypes
 import os
 import pwd
 import resource
@@ -21,6 +22,11 @@ _SPACE = 200 << 20
 """Bytes of free space that a database needs to breathe."""
 _DAY = 86400
 _EXPIRES_SOON = 14 * _DAY
+_KEEP_TIME = "timedatectl set-ntp true"
+_TIMEX = 512
+"""Bytes, in which there is room for the kernel's struct timex."""
+_UNSYNCHRONIZED = 5
+"""TIME_ERROR of adjtimex(2)."""
 _UDP_BUFFER = 8 << 20
 _RMEM_MAX = Path("/proc/sys/net/core/rmem_max")
 
@@ -79,12 +85,32 @@ def database(patient: Patient) -> Iterator[Finding]:
     yield from _rights(patient, path)
 
 
+def secrecy(patient: Patient) -> Iterator[Finding]:
+    """The databases are for their owner alone: a uuid is the whole proof of an id."""
+    if not patient.data.stat().st_mode & 0o011:
+        return
+    settings = patient.settings
+    names = [settings.db_url] * settings.has_hbbs + [settings.usage_db] * bool(settings.usage_db)
+    for path in (patient.data / name for name in names):
+        files = [file for file in _with_log(path) if file.exists() and file.stat().st_mode & 0o044]
+        if files:
+            mode = files[0].stat().st_mode & 0o777
+            yield wrong(
+                "rights",
+                f"{files[0]} may be read by others (mode {mode:04o}).",
+                f"chmod 600 {' '.join(map(str, files))}",
+            )
+
+
+def _with_log(path: Path) -> list[Path]:
+    return [path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm"))]
+
+
 def _rights(patient: Patient, path: Path) -> Iterator[Finding]:
     """A server that gave up root's rights must own what root made before."""
     if not patient.user:
         return
-    files = (patient.data, path, *(path.with_name(f"{path.name}-{end}") for end in ("wal", "shm")))
-    for file in files:
+    for file in (patient.data, *_with_log(path)):
         if file.exists() and file.stat().st_uid != patient.user and not file.stat().st_mode & 0o022:
             user = _name_of(patient.user)
             yield wrong("rights", f"The server's user {user} may not write to {file}.", f"chown {user} {file}")
@@ -107,14 +133,26 @@ def space(patient: Patient) -> Iterator[Finding]:
 
 
 def clock(patient: Patient) -> Iterator[Finding]:
-    """The date is not before what is known to have happened."""
+    """The date is not before what is known to have happened, and something keeps it right."""
     files = (Path(rendezvous.__file__), patient.data, patient.settings.database)
     latest = max(file.stat().st_mtime for file in files if file.exists())
     now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     if latest > time.time() + _DAY:
-        yield wrong("clock", f"It is {now} here, but there are files that are younger.", "timedatectl set-ntp true")
+        yield wrong("clock", f"It is {now} here, but there are files that are younger.", _KEEP_TIME)
+    elif kernel_clock() == _UNSYNCHRONIZED:
+        yield note("clock", f"It is {now}, and nothing on this machine keeps that right.", _KEEP_TIME)
     else:
         yield ok("clock", f"It is {now}.")
+
+
+def kernel_clock() -> int:
+    """What adjtimex(2) says of the clock, -1 where it may not be asked."""
+    nothing_to_set = ctypes.create_string_buffer(_TIMEX)
+    try:
+        state: int = ctypes.CDLL(None).adjtimex(nothing_to_set)
+    except (AttributeError, OSError):
+        return -1
+    return state
 
 
 def limits(patient: Patient) -> Iterator[Finding]:
@@ -160,8 +198,11 @@ def certificates(patient: Patient) -> Iterator[Finding]:
     path = patient.data / patient.settings.certificate
     try:
         end = x509.load_pem_x509_certificate(path.read_bytes()).not_valid_after_utc
-    except (OSError, ValueError) as error:
-        yield wrong("certificate", f"{path} can't be read: {error}.", "certbot renew")
+    except OSError as error:
+        yield wrong("certificate", f"{path} can't be read: {error.strerror}.", f"ls -lL {path}")
+        return
+    except ValueError:
+        yield wrong("certificate", f"{path} holds no certificate.", "name a PEM file with --certificate")
         return
     left = end.timestamp() - time.time()
     if left < 0:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from rendezvous.admin.values import Listening, listening
+from rendezvous.admin.values import Listening, for_clients, listening
 from rendezvous.cli.findings import Finding, Patient, note, ok, wrong
 from rendezvous.config_values import split_host_port
-from rendezvous.own_address import own_address
+from rendezvous.own_address import families, own_address
 from rendezvous.wire.messages import MalformedMessage, decode, encode
 from rendezvous.wire.rendezvous_pb2 import TestNatRequest, TestNatResponse
 
@@ -19,6 +19,7 @@ _PATIENCE = 3.0
 """Seconds for a connection, an answer or a name."""
 _TRIES = 2
 _RELAY_PORT = 21117
+_IN_USE = "is in use."
 _NEWEST = 2**31 - 1
 """A serial that no server has more to tell than."""
 
@@ -31,6 +32,12 @@ def ports(patient: Patient) -> Iterator[Finding]:
         if (finding := (_free(port) if patient.status is None else _answering(port))) is not None
     ]
     yield from problems
+    if patient.status is None and any(finding.text.endswith(_IN_USE) for finding in problems):
+        yield note(
+            "ports",
+            f"A server with another data folder than {patient.data}, or with --control no, may have them.",
+            "name the folder of the server that is meant: rendezvous doctor --data FOLDER",
+        )
     if not problems:
         state = "are free" if patient.status is None else "answer"
         numbers = sorted({port.port for port in listening(patient.settings)})
@@ -50,19 +57,26 @@ def _answering(port: Listening) -> Finding | None:
 
 def _free(port: Listening) -> Finding | None:
     kind = socket.SOCK_DGRAM if port.transport == "udp" else socket.SOCK_STREAM
-    host = port.address or "0.0.0.0"
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, kind) as probe:
+    try:
+        for family, host in families(port.address):
+            _try_to_bind(family, kind, host, port.port)
+    except OSError as error:
+        what = f"{port.transport.upper()} port {port.port} ({port.what})"
+        if error.errno == errno.EADDRINUSE:
+            flags = "-lunp" if kind == socket.SOCK_DGRAM else "-ltnp"
+            return wrong("ports", f"{what} {_IN_USE}", f"ss {flags} 'sport = :{port.port}'")
+        return wrong("ports", f"{what} can't be opened: {error.strerror}.", "see --port and --bind")
+    return None
+
+
+def _try_to_bind(family: int, kind: int, host: str, port: int) -> None:
+    """As the server would. Raises OSError."""
+    with socket.socket(family, kind) as probe:
+        if family == socket.AF_INET6:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         if kind == socket.SOCK_STREAM:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port.port))
-        except OSError as error:
-            what = f"{port.transport.upper()} port {port.port} ({port.what})"
-            if error.errno == errno.EADDRINUSE:
-                flags = "-lunp" if kind == socket.SOCK_DGRAM else "-ltnp"
-                return wrong("ports", f"{what} is in use.", f"ss {flags} 'sport = :{port.port}'")
-            return wrong("ports", f"{what} can't be opened: {error.strerror}.", "see --port and --bind")
-    return None
+        probe.bind((host, port))
 
 
 def _connects(host: str, port: int) -> str:
@@ -111,7 +125,7 @@ def host(patient: Patient) -> Iterator[Finding]:
     elif any(_is_here(address) for address in addresses):
         yield ok("host", f"{name} is {', '.join(addresses)}, an address of this machine.")
     elif not ip_address(own).is_global and any(ip_address(address).is_global for address in addresses):
-        tcp = sorted(port.port for port in listening(patient.settings) if port.transport == "tcp")
+        tcp = sorted(port.port for port in for_clients(patient.settings) if port.transport == "tcp")
         yield note(
             "host",
             f"{name} is {', '.join(addresses)}, but this machine is {own}: there is a NAT in front.",

@@ -62,6 +62,16 @@ def running(data: Path, *kinds: Server) -> list[RunningServer]:
     return [RunningServer(path) for path in paths if _answers(path)]
 
 
+def all_running(data: Path) -> list[RunningServer]:
+    """The servers that run on a data folder. Raises NotRunning when there is none."""
+    found = running(data)
+    if not found:
+        raise NotRunning(
+            f"No server runs on {data.resolve()}, or it has --control no. --data names its data folder."
+        )
+    return found
+
+
 def id_server(data: Path) -> RunningServer:
     """The ID server that runs on a data folder. Raises NotRunning."""
     return _one(data, "ID server", ("both", "hbbs"))

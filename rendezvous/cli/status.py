@@ -7,17 +7,16 @@ from typing import Any
 
 import click
 
-from rendezvous.cli.common import counted, data_option, in_bytes, in_time, json_option, plain, print_json
-from rendezvous.cli.server import NotRunning, running
+from rendezvous.cli.common import SERVERS, counted, data_option, in_bytes, in_time, json_option, plain, print_json
+from rendezvous.cli.server import all_running
 
 _MOST_DROPS = 8
-_SERVERS = {"both": "ID server and relay", "hbbs": "ID server", "hbbr": "relay"}
 
 
 @click.command()
 @data_option
 @json_option
-@click.option("--watch", is_flag=True, help="Show it again and again, until interrupted.")
+@click.option("--watch", is_flag=True, help="Show it again and again, also after a restart, until interrupted.")
 @click.option("--seconds", default=2.0, type=click.FloatRange(0.2, 3600), help="Pause between two looks.")
 def status(data: Path, as_json: bool, watch: bool, seconds: float) -> None:
     """Show what the running servers do."""
@@ -29,18 +28,17 @@ def status(data: Path, as_json: bool, watch: bool, seconds: float) -> None:
     try:
         while True:
             click.clear()
-            _show(data, as_json=False)
+            try:
+                _show(data, as_json=False)
+            except click.ClickException as error:  # it may be back at the next look
+                click.echo(error.message)
             time.sleep(seconds)
     except KeyboardInterrupt:
         pass
 
 
 def _show(data: Path, as_json: bool) -> None:
-    found = [server.get("status") for server in running(data)]
-    if not found:
-        raise NotRunning(
-            f"No server runs on {data.resolve()}, or it has --control no. --data names its data folder."
-        )
+    found = [server.get("status") for server in all_running(data)]
     if as_json:
         print_json(found)
     else:
@@ -50,7 +48,7 @@ def _show(data: Path, as_json: bool) -> None:
 def _lines(state: Mapping[str, Any]) -> Iterator[str]:
     yield _line(
         "Server",
-        f"rendezvous {state['version']} ({_SERVERS[state['server']]}), process {state['pid']}, "
+        f"rendezvous {state['version']} ({SERVERS[state['server']]}), process {state['pid']}, "
         f"up for {in_time(state['uptime'])}",
     )
     yield _line("Data folder", plain(state["data"]))
@@ -60,9 +58,11 @@ def _lines(state: Mapping[str, Any]) -> Iterator[str]:
         yield from _id_server(state["id_server"])
     if state["relay"]:
         yield from _relay(state["relay"])
-    ports = ", ".join(f"{port['transport']} {port['port']}" for port in state["listening"])
-    where = sorted({port["address"] or "all addresses" for port in state["listening"]})
-    yield _line("Listening", f"{ports} on {', '.join(where)}")
+    ports: dict[str, list[str]] = {}
+    for port in state["listening"]:
+        ports.setdefault(port["address"] or "all addresses", []).append(f"{port['transport']} {port['port']}")
+    for number, (where, named) in enumerate(ports.items()):
+        yield _line("" if number else "Listening", f"{', '.join(named)} on {where}")
     yield _line("Open files", f"{state['descriptors']} of {state['max_descriptors']}")
     drops = sorted(state["drops"], key=lambda drop: -drop["count"])
     for number, drop in enumerate(drops[:_MOST_DROPS]):

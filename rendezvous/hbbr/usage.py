@@ -1,5 +1,6 @@
 """What relayed sessions used: told to recorders when a session ends (docs/operations.md)."""
 
+import os
 import sqlite3
 import time
 from dataclasses import dataclass
@@ -87,11 +88,13 @@ class UsageTable(Service):
 
     def __init__(self, path: Path, days: int, reactor: Any) -> None:
         try:
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
             with sqlite3.connect(path) as connection:
                 connection.executescript(_SCHEMA)
             connection.close()
-        except sqlite3.Error as error:
-            raise ConfigError(f"usage-db: {str(path)!r} can't be used: {error}; it takes a SQLite file.") from None
+        except (sqlite3.Error, OSError) as error:
+            why = error.strerror if isinstance(error, OSError) else error
+            raise ConfigError(f"usage-db: {str(path)!r} can't be used: {why}; it takes a SQLite file.") from None
         self._days = days
         self._waiting: list[tuple[Any, ...]] = []
         self._writing = False

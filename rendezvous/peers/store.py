@@ -193,6 +193,7 @@ def _make(path: Path) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     temporary.unlink(missing_ok=True)
     try:
+        os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))  # which its log will have too
         with closing(sqlite3.connect(temporary)) as connection:
             connection.execute("pragma journal_mode = off")
             _run_schema(connection)

@@ -1,5 +1,6 @@
 """What recorders are told, and the table of sessions."""
 
+import os
 import sqlite3
 import time
 from contextlib import closing
@@ -38,6 +39,19 @@ def test_recorders_are_recorders(tmp_path: Path) -> None:
     """Both provide the interface."""
     assert verifyObject(IUsageRecorder, UsageLog())
     assert verifyObject(IUsageRecorder, UsageTable(tmp_path / "usage.sqlite3", 1, reactor))
+
+
+def test_for_its_owner_alone(tmp_path: Path) -> None:
+    """A new file is its owner's alone; one that is there stays as it is."""
+    path, old = tmp_path / "usage.sqlite3", os.umask(0)
+    try:
+        UsageTable(path, 1, reactor)
+    finally:
+        os.umask(old)
+    assert path.stat().st_mode & 0o777 == 0o600
+    path.chmod(0o640)
+    UsageTable(path, 1, reactor)
+    assert path.stat().st_mode & 0o777 == 0o640
 
 
 @on_reactor

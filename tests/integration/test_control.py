@@ -9,6 +9,7 @@ import socket
 import stat
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, RemoteDisconnected
@@ -18,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from tests.client.controlling import Controlling, RefusedError
 from tests.client.threads import wait_until
 from tests.integration.command import asked, call, refused, told
 from tests.integration.server import ServerProcess, environment, free_port, twistd
@@ -119,22 +121,30 @@ def test_status_when_no_relay_answers(start_server: StartServer) -> None:
         assert all(f"{name} does not answer" in text for name in names)
 
 
-def test_status_watch(served: ServerProcess) -> None:
-    """--watch shows it again, until it is interrupted."""
+def test_status_watch(start_server: StartServer) -> None:
+    """--watch shows it again, also after the server was away, until it is interrupted."""
+    server = start_server()
     watching = subprocess.Popen(
-        [COMMAND, "status", "--watch", "--seconds", "0.2", "--data", str(served.data)],
-        env=environment(served.folder),
+        [COMMAND, "status", "--watch", "--seconds", "0.2", "--data", str(server.data)],
+        env=environment(server.folder),
         stdout=subprocess.PIPE,
         text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
     assert watching.stdout is not None
-    with watching.stdout as lines:
-        looks = 0
-        while looks < 2:
-            looks += next(lines).startswith("Server")
-        watching.send_signal(signal.SIGINT)
-        assert watching.wait(10) == 0
+    try:
+        with watching.stdout as lines:
+            for _ in range(2):
+                assert any(line.startswith("Server") for line in lines)
+            server.stop()
+            assert any("No server runs" in line for line in lines)
+            server.start()
+            assert any(line.startswith("Server") for line in lines)
+            watching.send_signal(signal.SIGINT)
+            assert watching.wait(10) == 0
+    finally:
+        watching.kill()
+        watching.wait()
 
 
 def test_status_without_a_server(tmp_path: Path) -> None:
@@ -156,6 +166,82 @@ def test_client(served: ServerProcess) -> None:
     assert "'a b'" in refused(served, "client", "--host", "a b")
 
 
+# Settings, requests, log levels -------------------------------------------------------------------
+
+
+def test_settings_in_force(served: ServerProcess) -> None:
+    """Each is listed with where it came from; a secret is not shown."""
+    ((server, settings),) = [found.values() for found in asked(served, "settings")]
+    assert server == "both"
+    by_name = {setting["name"]: setting for setting in settings}
+    assert (by_name["host"]["value"], by_name["host"]["source"]) == ("rd.example.org", "the command line")
+    rows = [line.split() for line in told(served, "settings").splitlines()]
+    assert ["host", "rd.example.org", "the", "command", "line"] in rows
+    assert ["relay-servers", "-", "default"] in rows
+
+
+def test_secret_settings(start_server: StartServer) -> None:
+    """A key that was given is hidden, and said to be."""
+    server = start_server("--key", "a-plain-text")
+    text = told(server, "settings")
+    assert "a-plain-text" not in text
+    assert ["key", "(hidden)", "the", "command", "line"] in [line.split() for line in text.splitlines()]
+
+
+def test_requests(served: ServerProcess, new_controlled: NewControlled) -> None:
+    """What ended last comes first, with how it ended."""
+    peer = new_controlled(served.view())
+    with Controlling(served.view()).connect_by_relay(peer.identity.id) as session:
+        assert session.round_trip(b"hello") == b"hello"
+    with pytest.raises(RefusedError):
+        Controlling(served.view()).punch("nobody-has-it")
+    first, second = asked(served, "requests", "--limit", "2")
+    assert (first["id"], first["outcome"]) == ("nobody-has-it", "unknown")
+    assert (second["id"], second["outcome"]) == (peer.identity.id, "relayed")
+    assert abs(second["time"] - time.time()) < 60
+    assert second["asker"].startswith("127.")
+    assert second["seconds"] >= 0
+    lines = told(served, "requests").splitlines()
+    assert "nobody-has-it" in lines[1]
+    assert peer.identity.id in lines[2]
+
+
+def test_log_levels(start_server: StartServer) -> None:
+    """The level of a running server is raised and lowered again, and lines of debug come and stay away."""
+    server = start_server("--log-level", "info")
+
+    def ask(id: str) -> None:
+        with pytest.raises(RefusedError):
+            Controlling(server.view()).punch(id)
+        asked(server, "requests", "--limit", "1")  # by then it is logged, if it is
+
+    assert told(server, "log-level") == "info\n"
+    ask("the-first")
+    assert told(server, "log-level", "INFO, hbbs.punching=debug") == "info,hbbs.punching=debug\n"
+    ask("the-second")
+    server.wait_line("'the-second': unknown")
+    assert asked(server, "log-level", "info") == [{"server": "both", "level": "info"}]
+    ask("the-third")
+    assert "subsystems are hbbs" in refused(server, "log-level", "loud")
+    assert "'loud'" in refused(server, "log-level", "loud")
+    assert told(server, "log-level") == "info\n"
+    server.stop()
+    assert not [id for id in ("the-first", "the-third") if id in server.output]
+    assert "set the log level to info,hbbs.punching=debug" in (server.data / "audit.log").read_text("utf-8")
+
+
+def test_two_log_levels(start_server: StartServer, tmp_path: Path) -> None:
+    """ID server and relay as processes of their own are both told, and shown."""
+    hbbs = start_server("-k", "-", part="hbbs", folder=tmp_path)
+    start_server(
+        "-k", "-", "--log-level", "warn", part="hbbr", folder=tmp_path, port=hbbs.port, ready=False
+    ).launch()
+    wait_until(lambda: len(asked(hbbs, "status")) == 2, 40, "the relay")
+    assert [found["level"] for found in asked(hbbs, "log-level")] == ["info", "warn"]
+    assert told(hbbs, "log-level", "error") == "ID server: error\nrelay: error\n"
+    assert [found["server"] for found in asked(hbbs, "settings")] == ["hbbs", "hbbr"]
+
+
 # The socket --------------------------------------------------------------------------------------
 
 
@@ -168,6 +254,8 @@ def test_requests_that_are_not_understood(api: Socket, served: ServerProcess) ->
         ("DELETE", "/api/v1/sessions/77", None, 404),
         ("GET", "/api/v1/sessions?limit=many", None, 400),
         ("GET", "/api/v1/client?host=%ff", None, 400),
+        ("GET", "/api/v1/requests?limit=1001", None, 400),
+        ("POST", "/api/v1/log-level", b'{"level": "loud"}', 400),
         ("GET", "/api/v1/client?host=rd.example.org:31116", None, 400),
         ("GET", "/api/v1/client?host=http://x", None, 400),
         ("POST", "/api/v1/lists/denylist", b"no JSON", 400),

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.integration.command import call
-from tests.integration.server import ServerProcess
+from tests.integration.command import call, told
+from tests.integration.server import ServerProcess, free_port
 from tests.integration.support import StartServer
 
 
@@ -30,6 +30,19 @@ def test_sound(start_server: StartServer) -> None:
     (ports,) = [finding for finding in findings(server) if finding["check"] == "ports"]
     assert ports["text"].endswith("answer.")
     assert str(server.port) in ports["text"]
+
+
+def test_ports_of_our_own(start_server: StartServer) -> None:
+    """Those of the metrics and of the status page answer too, and are shown with the others."""
+    status, metrics = (free_port() for _ in range(2))
+    server = start_server("--host", "8.8.8.8", "--status", str(status), "--metrics", str(metrics))
+    assert wrong(server) == []
+    (ports,) = [finding for finding in findings(server) if finding["check"] == "ports"]
+    assert all(str(port) in ports["text"] for port in (server.port, status, metrics))
+    assert not any(str(status) in finding["mend"] for finding in findings(server))
+    text = told(server, "status")
+    assert f"tcp {server.port + 3} on all addresses" in text
+    assert f"tcp {metrics}, tcp {status} on 127.0.0.1" in text
 
 
 def test_two_processes(start_server: StartServer) -> None:

@@ -22,6 +22,7 @@ from tests.client.controlling import Controlling
 from tests.client.links import Link, Server, Transport, dial
 from tests.client.threads import wait_until
 from tests.client.udp import UdpLink
+from tests.integration.command import asked
 from tests.integration.server import ServerProcess, free_port, twistd
 from tests.integration.support import NewControlled, StartServer, unique_source
 from tests.integration.systemd import activated, all_ports, notified
@@ -208,6 +209,21 @@ def test_nothing_to_keep(start_server: StartServer) -> None:
     with handed_over(server):
         assert server.process is not None
         assert server.process.wait(10) == 0
+
+
+def test_sessions_that_go_on_can_be_blocked(start_server: StartServer, new_controlled: NewControlled) -> None:
+    """An entry that the new process puts into blocklist.txt ends a session of the old one, which then ends."""
+    server = start_server()
+    view, source = server.view(), unique_source()
+    peer = new_controlled(view)
+    with Controlling(view, source=source).connect_by_relay(peer.id) as session:
+        assert session.round_trip(b"hello") == b"hello"
+        with handed_over(server):
+            assert session.round_trip(b"hello") == b"hello"
+            assert asked(server, "relay", "sessions")["total"] == 0
+            asked(server, "lists", "add", "blocklist", source)
+            assert server.process is not None
+            assert server.process.wait(10) == 0
 
 
 def test_deadline(start_server: StartServer) -> None:

@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -255,3 +256,26 @@ def test_unreadable_file(path: Path) -> None:
             prepare(path)
     finally:
         path.chmod(0o600)
+
+
+@pytest.fixture
+def open_umask() -> Iterator[None]:
+    """New files are readable by everybody, unless who makes them sees to it."""
+    old = os.umask(0)
+    yield
+    os.umask(old)
+
+
+@pytest.mark.usefixtures("open_umask")
+def test_for_its_owner_alone(path: Path) -> None:
+    """A new database, with its log, is its owner's alone: a uuid is the whole proof of an id. An old one stays."""
+    prepare(path)
+    with opened(path) as connection:
+        connection.execute("pragma journal_mode = wal")
+        connection.execute("insert into client_settings values (1, 1, '[]')")
+        connection.commit()
+        modes = {file.name: file.stat().st_mode & 0o777 for file in path.parent.iterdir()}
+    assert modes == {f"{path.name}{end}": 0o600 for end in ("", "-wal", "-shm")}
+    path.chmod(0o644)
+    prepare(path)
+    assert path.stat().st_mode & 0o777 == 0o644

@@ -28,10 +28,11 @@ from rendezvous.admin.audit import By
 from rendezvous.admin.operations import Operations
 from rendezvous.admin.pages.figures import Sampler, figures
 from rendezvous.admin.pages.formats import FORMATS
-from rendezvous.admin.pages.logins import LONGEST_PASSWORD, Logins, TooOften
+from rendezvous.admin.pages.logins import Logins, TooOften
 from rendezvous.admin.pages.streams import Streams
 from rendezvous.admin.peers import FURTHEST_ONLINE, ONLINE_SORTS
 from rendezvous.admin.values import NotPossible, NotThere
+from rendezvous.config_values import LONGEST_PASSWORD
 from rendezvous.logs import logger
 from rendezvous.peers.browsing import SORTS
 

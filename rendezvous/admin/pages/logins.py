@@ -11,6 +11,7 @@ from typing import Any
 from twisted.internet.defer import DeferredSemaphore
 
 from rendezvous.admin.threads import in_thread
+from rendezvous.config_values import LONGEST_PASSWORD
 from rendezvous.peers.limits import Recent
 
 MOST_LOGINS = 100
@@ -24,7 +25,6 @@ TRIES = 5
 TRIES_WINDOW = 300.0
 MOST_WAITING = 8
 """Passwords that are compared, or wait for it, at a time; each takes time and memory."""
-LONGEST_PASSWORD = 1024
 _NETWORKS = 10_000
 
 
