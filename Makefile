@@ -49,7 +49,7 @@ load: $(VENV)/.dev
 	RENDEZVOUS_LOAD_SECONDS=$${RENDEZVOUS_LOAD_SECONDS:-600} $(BIN)/python -m tests.load.measure \
 		--plot docs/load.svg $(ARGS)
 
-## make picture: docs/status.png, made by Chromium
+## make picture: the pictures of the status page in docs, made by Chromium
 picture: $(VENV)/.dev
 	$(BIN)/python -m tests.integration.screenshot
 

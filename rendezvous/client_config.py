@@ -8,6 +8,7 @@ from rendezvous.identity import Identity
 from rendezvous.settings import Settings
 
 _DEFAULT_PORT = 21116
+_HTTPS_PORT = 443
 _NOT_IN_FILE_NAMES = frozenset('<>:"/\\|?*,')
 """What Windows does not allow, and the comma, which would end a part."""
 
@@ -54,4 +55,12 @@ def client_config(settings: Settings, identity: Identity, host: str) -> ClientCo
         host=host if settings.port == _DEFAULT_PORT else f"{named}:{settings.port}",
         key=identity.public_key,
         relay="" if settings.relay_port == settings.port + 1 else f"{named}:{settings.relay_port}",
+        api=_api(settings, named),
     )
+
+
+def _api(settings: Settings, host: str) -> str:
+    """Where the port `https` forwards API calls; it needs a name, which is on its certificate."""
+    if not (settings.api_server and settings.https and settings.host):
+        return ""
+    return f"https://{host}" if settings.https == _HTTPS_PORT else f"https://{host}:{settings.https}"

@@ -74,6 +74,32 @@ def test_ipv6_host_on_the_usual_port() -> None:
 
 
 @pytest.mark.parametrize(
+    ("flags", "host", "told"),
+    [
+        (
+            {"api_server": "http://127.0.0.1:21114", "https": "443", "host": "rd.example.org"},
+            "rd.example.org",
+            True,
+        ),
+        (
+            {"api_server": "http://127.0.0.1:21114", "https": "8443", "host": "rd.example.org"},
+            "rd.example.org",
+            True,
+        ),
+        ({"api_server": "http://127.0.0.1:21114", "https": "443"}, "192.0.2.7", False),
+        ({"api_server": "http://127.0.0.1:21114", "host": "rd.example.org"}, "rd.example.org", False),
+        ({"https": "443", "host": "rd.example.org"}, "rd.example.org", False),
+    ],
+)
+def test_api(flags: dict[str, str], host: str, told: bool) -> None:
+    """Clients are told of the API where `https` forwards it, by the name of the server."""
+    flags = flags | ({"certificate": "fullchain.pem", "private_key": "privkey.pem"} if "https" in flags else {})
+    settings = load("both", flags, directory=NO_SETTINGS, environ={})
+    port = "" if flags.get("https") == "443" else f":{flags.get('https')}"
+    assert client_config(settings, IDENTITY, host).api == (f"https://{host}{port}" if told else "")
+
+
+@pytest.mark.parametrize(
     ("host", "port", "relay_port", "told"),
     [
         ("id.example.org", 21116, None, ""),

@@ -160,7 +160,7 @@ class Operations:
         if self._hbbs is None:
             raise NotPossible("This process is no ID server.")
         newest = islice(reversed(self._hbbs.exchanges.recent), limit)
-        return tuple(RecentPunch(p.time, str(p.asker), p.id, p.outcome, p.seconds) for p in newest)
+        return tuple(RecentPunch(p.time, str(p.asker), p.id, p.outcome, p.seconds, p.kind) for p in newest)
 
     def settings(self) -> tuple[SettingValue, ...]:
         """Every setting of this server, as it is in force."""

@@ -3,8 +3,10 @@
 import heapq
 import sqlite3
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from math import inf
 from pathlib import Path
+from socket import AF_INET, AF_INET6, inet_pton
 from typing import Any, TypeVar
 
 from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, ensureDeferred
@@ -36,11 +38,14 @@ from rendezvous.peers.browsing import (
     read_peers,
 )
 from rendezvous.peers.directory import Directory, Peer
+from rendezvous.wire.address import Address, is_ipv6
 
 MOST_LISTED = 1000
 """Peers of one page, and of one request that changes them."""
-_FURTHEST = 100_000
+FURTHEST_ONLINE = 10_000
 """Peers that may come before a page of those that are online: they are sorted in memory."""
+ONLINE_SORTS = ("id", "online", "address", "seen")
+"""What those that are online can be sorted by: `online` is how, `seen` when they registered last."""
 _READERS = 2
 """Readings of the database at a time."""
 _SOME = 10
@@ -74,20 +79,21 @@ class PeerOperations:
         offset: int = 0,
         after: str = "",
     ) -> "Deferred[PeerPage]":
-        """Peers whose id or address contains `search`; those that are `online` are sorted by id."""
+        """Peers whose id or address contains `search`; those that are `online` are looked for in memory."""
         page = Page(
             as_typed(search), sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after
         )
-        if sort not in SORTS:
-            raise NotPossible(f"sort: {sort!r} is not allowed; it takes {', '.join(SORTS)}.")
-        if sort != "id" and (after or online):
-            raise NotPossible("sort: peers after an id, and those online, are sorted by id.")
+        sorts = tuple(ONLINE_SORTS if online else SORTS)
+        if sort not in sorts:
+            raise NotPossible(f"sort: {sort!r} is not allowed; it takes {', '.join(sorts)}.")
+        if sort != "id" and after:
+            raise NotPossible("sort: peers after an id are sorted by id.")
         if after and descending:
             raise NotPossible("descending: peers after an id are sorted from there on.")
         if offset >= 2**63:
             raise NotPossible("offset: there are not that many peers.")
         if online:
-            _bounded("offset", offset, _FURTHEST)
+            _bounded("offset", offset, FURTHEST_ONLINE)
             found = in_thread(self._reactor, _online, self._directory, list(self._directory), page)
             return found.addCallback(self._online_read)
         return self._read(read_page, page).addCallback(lambda read: self._told(*read))
@@ -195,18 +201,42 @@ class PeerOperations:
         return PeerChange(named, len(found))
 
 
-def _online(directory: Directory, peers: Sequence[Peer], page: Page) -> tuple[int, list[str]]:
-    """In a thread: how many of `peers` are online and match, and the ids of those on the page."""
+def _online(directory: Directory, peers: Iterable[Peer], page: Page) -> tuple[int, list[str]]:
+    """In a thread: how many of `peers` are online and match, and the ids of those on the page.
 
+    Each is looked at once, and no more are kept than come before the page and on it.
+    """
     search = page.search.lower()
+    matching = 0
 
-    def matches(peer: Peer) -> bool:
-        return bool(directory.way(peer)) and (not search or search in peer.id.lower() or search in peer.host)
+    def keys() -> Iterator[tuple[Any, str]]:
+        nonlocal matching
+        for peer in peers:
+            way, address = directory.way(peer), peer.address
+            host = address.host if address is not None else peer.host
+            if not way or not (not search or search in peer.id.lower() or search in host):
+                continue
+            matching += 1
+            if peer.id > page.after:
+                yield _online_key(page.sort, way, peer, address), peer.id
 
-    ids = [peer.id for peer in peers if matches(peer)]
     first = heapq.nlargest if page.descending else heapq.nsmallest
-    chosen = first(page.offset + page.limit, (id for id in ids if id > page.after))
-    return len(ids), chosen[page.offset :]
+    chosen = first(page.offset + page.limit, keys())
+    return matching, [id for _, id in chosen[page.offset :]]
+
+
+def _online_key(sort: str, way: str, peer: Peer, address: Address | None) -> Any:
+    """What is compared before the id."""
+    if sort == "online":
+        return way
+    if sort == "address":
+        if address is None:
+            return ()
+        packed = inet_pton(AF_INET6 if is_ipv6(address.host) else AF_INET, address.host)
+        return len(packed), packed, address.port
+    if sort == "seen":
+        return peer.seen if way == "udp" else inf  # a connection is there now
+    return None
 
 
 def _bounded(name: str, value: int, most: int) -> int:

@@ -31,22 +31,30 @@ class RelayOperations:
             bytes_per_second=sum(session.usage.now for session in sessions),
         )
 
-    def sessions(self, limit: int = 100) -> Sessions:
-        """The running sessions that have relayed most, at most `limit` of them."""
-        running = self._relay.sessions
+    def sessions(self, limit: int = 100, *, search: str = "") -> Sessions:
+        """The running sessions that have relayed most, at most `limit` of those with `search` in an address."""
+        running = [session for session in self._relay.sessions if _matches(session, search.lower())]
         biggest = heapq.nlargest(min(limit, MOST_LISTED), running, key=lambda session: session.usage.transferred)
         return Sessions(len(running), tuple(map(self._told, biggest)))
 
+    def session(self, number: int) -> RelayedSession:
+        """One running session. Raises NotThere."""
+        return self._told(self._numbered(number))
+
     def cut(self, number: int, by: By) -> RelayedSession:
         """Ends a session at once. Raises NotThere."""
+        session = self._numbered(number)
+        told = self._told(session)
+        first, second = (side.source for side in session.sides)
+        what = "cut session {number} of {first} and {second}"
+        self._audit.note(by, what, number=number, first=first, second=second)
+        session.end("cut", cut=True)
+        return told
+
+    def _numbered(self, number: int) -> Session:
         for session in self._relay.sessions:
             if session.number == number:
-                told = self._told(session)
-                first, second = (side.source for side in session.sides)
-                what = "cut session {number} of {first} and {second}"
-                self._audit.note(by, what, number=number, first=first, second=second)
-                session.end("cut", cut=True)
-                return told
+                return session
         raise NotThere(f"There is no session {number}; it may have ended.")
 
     def _told(self, session: Session) -> RelayedSession:
@@ -63,6 +71,10 @@ class RelayOperations:
             bytes_per_second=usage.now,
             peak=usage.peak,
         )
+
+
+def _matches(session: Session, search: str) -> bool:
+    return not search or any(search in str(side.source) for side in session.sides)
 
 
 def _transport(side: Side) -> str:

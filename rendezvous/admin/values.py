@@ -72,13 +72,17 @@ class RelayHealth:
 
 @dataclass(frozen=True)
 class RecentPunch:
-    """A punch or relay request that has ended; `time` is seconds since the epoch, `seconds` what it took."""
+    """A request that has ended; `time` is seconds since the epoch, `seconds` what it took.
+
+    `kind` is punch or relay.
+    """
 
     time: float
     asker: str
     id: str
     outcome: str
     seconds: float
+    kind: str
 
 
 @dataclass(frozen=True)

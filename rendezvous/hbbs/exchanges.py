@@ -23,6 +23,7 @@ from rendezvous.logs import logger
 from rendezvous.metrics import Outcomes
 from rendezvous.peers.directory import Peer
 from rendezvous.wire.address import Address, MalformedAddress, is_ipv6, mangle, unmangle
+from rendezvous.wire.rendezvous_pb2 import RequestRelay
 
 MAX_REPEATS = 4
 """How often an asker may have the same question pushed again."""
@@ -228,7 +229,8 @@ class Exchanges:
     def note(self, request: Request[Any], id: str, outcome: str) -> None:
         """A request for `id` has ended; who asks for the recent ones is told."""
         seconds = self._clock.seconds() - request.arrival
-        self.recent.append(Attempt(time.time(), request.source, id, outcome, seconds))
+        kind = "relay" if isinstance(request.message, RequestRelay) else "punch"
+        self.recent.append(Attempt(time.time(), request.source, id, outcome, seconds, kind))
 
     def _tell(self, exchange: Exchange, outcome: str) -> None:
         self.note(exchange.asker, exchange.target.id, outcome)

@@ -73,10 +73,14 @@ class PunchRequests:
 
 
 class Attempt(NamedTuple):
-    """A punch or relay request that has ended: when (seconds since the epoch), how, and after how many seconds."""
+    """A request that has ended: when (seconds since the epoch), how, and after how many seconds.
+
+    `kind` is punch or relay.
+    """
 
     time: float
     asker: Address
     id: str
     outcome: str
     seconds: float
+    kind: str

@@ -17,7 +17,7 @@ from rendezvous.admin.peers import PeerOperations
 from rendezvous.admin.values import NotPossible, NotThere, PeerPage
 from rendezvous.peers.directory import Directory
 from rendezvous.peers.known_ids import KnownIds
-from rendezvous.peers.store import prepare
+from rendezvous.peers.store import PeerRecord, prepare
 from rendezvous.wire.address import Address
 from tests.peers.memory_store import MemoryPeerStore
 from tests.peers.sqlite import make_rust_database, on_reactor
@@ -76,6 +76,45 @@ async def test_page(peers: PeerOperations) -> None:
     assert ([peer.id for peer in after.peers], after.total) == (["peer-098", "peer-099"], None)
 
 
+@pytest.fixture
+def crowd(path: Path) -> PeerOperations:
+    """Four of the hundred are online, each in its own way or at its own time."""
+    clock = Clock()
+    directory = Directory(MemoryPeerStore(), clock, stored=0, ids=KnownIds([]))
+    ids = [f"peer-{number:03}" for number in range(4)]
+    first, second, third, fourth = (directory.remember(PeerRecord(id, b"u", b"p", "192.0.2.1")) for id in ids)
+    directory.seen(third, Address("192.0.2.20", 5))
+    directory.seen(first, Address("192.0.2.100", 5))
+    clock.advance(5)
+    directory.seen(fourth, Address("2001:db8::1", 5))
+    directory.connected(second, FakeConnection(), Address("192.0.2.20", 4))
+    return PeerOperations(path, directory, Audit(path.parent, reactor), reactor)
+
+
+@on_reactor
+@pytest.mark.parametrize(
+    ("sort", "order"), [("id", "0123"), ("online", "0231"), ("address", "1203"), ("seen", "0231")]
+)
+async def test_sorts_of_those_online(crowd: PeerOperations, sort: str, order: str) -> None:
+    """By any of the columns they know of, numbers as numbers, both ways, and then by id; pages go on in it."""
+    for descending, expected in ((False, order), (True, order[::-1])):
+        pages = [
+            await crowd.page(online=True, sort=sort, descending=descending, limit=2, offset=offset)
+            for offset in (0, 2, 4)
+        ]
+        assert "".join(peer.id[-1] for page in pages for peer in page.peers) == expected
+        assert [page.total for page in pages] == [4, 4, 4]
+
+
+@on_reactor
+async def test_search_of_those_online(crowd: PeerOperations) -> None:
+    """Where they are now is searched, which is what is shown."""
+    assert [peer.id for peer in (await crowd.page(online=True, search="192.0.2.20")).peers] == [
+        "peer-001",
+        "peer-002",
+    ]
+
+
 @pytest.mark.parametrize(
     ("typed", "id"),
     [
@@ -97,10 +136,11 @@ def test_ids_as_they_are_typed(typed: str, id: str) -> None:
     [
         {"limit": 1001},
         {"sort": "uuid"},
-        {"sort": "seen", "online": True},
+        {"sort": "created", "online": True},
+        {"sort": "address"},
         {"sort": "seen", "after": "x"},
         {"after": "x", "descending": True},
-        {"online": True, "offset": 100_001},
+        {"online": True, "offset": 10_001},
         {"offset": 2**63},
     ],
 )

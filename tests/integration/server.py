@@ -75,7 +75,7 @@ class ServerProcess:
     """One process; `flags` follow the sub-command, and the ports are given unless told not to.
 
     Unless told otherwise it stops at once, whatever clients a test leaves behind.
-    `part` is empty for both servers in one process, `hbbs` or `hbbr` for one of them.
+    `part` is empty for both servers in one process, `hbbs` or `hbbr` for one of them. `program` stands for twistd.
     """
 
     folder: Path
@@ -86,6 +86,7 @@ class ServerProcess:
     relay_port: int = 0
     key: str | None = None
     command: Sequence[str] | None = None
+    program: Sequence[str] = ()
     process: subprocess.Popen[str] | None = None
     lines: list[str] = field(default_factory=list)
 
@@ -104,7 +105,7 @@ class ServerProcess:
         """The whole command line."""
         if self.command is not None:
             return list(self.command)
-        line = [*twistd(), "-n", "--pidfile=", "rendezvous"]
+        line = [*(self.program or twistd()), "-n", "--pidfile=", "rendezvous"]
         line += [self.part] if self.part else []
         port = self.relay_port or self.port + 1 if self.part == "hbbr" else self.port
         line += ["--data", str(self.data), "-p", str(port)]

@@ -88,7 +88,7 @@ def test_search_sort_and_pages(served: ServerProcess, new_controlled: NewControl
     result = call(served, "peers", "search", "search-", "--limit", "2")
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["ID", *ids[:2]]
     assert "2 of 6" in result.stderr
-    assert "sort" in refused(served, "peers", "list", "--online", "--sort", "seen")
+    assert "sort" in refused(served, "peers", "list", "--online", "--sort", "created")
 
 
 # Delete, export, import --------------------------------------------------------------------------

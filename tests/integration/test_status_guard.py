@@ -145,6 +145,7 @@ def test_proxy(browser: Browser, stranger: Browser) -> None:
     """What a proxy forwards is served only where there is a password."""
     assert browser.ask("GET", "/", X_Forwarded_For="192.0.2.1")[0] == 403
     assert browser.ask("GET", "/", Forwarded="for=192.0.2.1")[0] == 403
+    assert browser.ask("GET", "/", Via="1.1 proxy.example")[0] == 403
     assert stranger.ask("GET", "/login", X_Forwarded_For="192.0.2.1")[0] == 200
 
 
@@ -191,8 +192,12 @@ def test_wrong_changes(browser: Browser, form: dict[str, str], code: int) -> Non
 @pytest.mark.parametrize(
     ("path", "code"),
     [
-        ("/peers?offset=x&sort=nothing&all=1", 400),
-        ("/peers?offset=99999999999", 400),
+        ("/peers?offset=x&sort=nothing&all=1", 200),
+        ("/peers?offset=99999999999", 200),
+        ("/peers?offset=99999999999999&all=1", 200),
+        ("/sessions?search=%22%3E%3Cscript%3E", 200),
+        ("/sessions/77/cut", 404),
+        ("/sessions/x/cut", 404),
         ("/peers?search=%ff", 400),
         ("/peers?search=%22%3E%3Cscript%3E", 200),
         ("/client?host=%22%3E%3Cscript%3E", 400),
@@ -207,6 +212,37 @@ def test_wrong_questions(browser: Browser, path: str, code: int) -> None:
     assert status == code
     assert "<script>" not in body
     browser.server.check()
+
+
+def test_icon(browser: Browser, stranger: Browser) -> None:
+    """Browsers that ask for an icon by its old name get one, and so does who is not logged in."""
+    for asking in (browser, stranger):
+        status, body = asking.ask("GET", "/favicon.ico")
+        assert (status, asking.headers["Content-Type"]) == (200, "image/svg+xml; charset=utf-8")
+        assert body.startswith("<svg")
+    assert '<link rel="icon" href="/static/icon.svg"' in browser.ask("GET", "/")[1]
+
+
+def test_host_of_a_client(browser: Browser) -> None:
+    """The form suggests what it takes, and goes on with what was given."""
+    _, body = browser.ask("GET", "/client")
+    (suggested,) = re.findall('placeholder="(.*?)"', body)
+    assert suggested == "rd.example.org"
+    status, body = browser.ask("GET", f"/client?host={suggested}")
+    assert status == 200
+    assert f'<code id="id-server">rd.example.org:{browser.server.port}</code>' in body
+    assert 'value="rd2.example.org"' in browser.ask("GET", "/client?host=rd2.example.org")[1]
+
+
+def test_search_of_sessions(browser: Browser) -> None:
+    """A part of either address finds a session."""
+    with pair(browser.server.view(), "tcp", "tcp") as (one, other):
+        one.send_payload(b"hello")
+        assert other.receive_payload(10) == b"hello"
+        for link in (one, other):
+            host, port = link.local
+            assert f"1 session with {host}:{port}" in browser.ask("GET", f"/sessions?search={host}:{port}")[1]
+        assert "0 sessions with 192.0.2." in browser.ask("GET", "/sessions?search=192.0.2.")[1]
 
 
 def test_events_are_bounded(browser: Browser) -> None:

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import base64
-import importlib.resources
 import uuid
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 
 import pytest
 import zxingcpp
-from selenium.common.exceptions import StaleElementReferenceException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
@@ -19,14 +16,13 @@ from selenium.webdriver.support.wait import WebDriverWait
 from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.controlling import Controlling, RefusedError
 from tests.client.links import LinkClosedError, Server, dial_relay
+from tests.integration.browsing import Page
 from tests.integration.chromium import TIMEOUT, chromium, needs_chromium
-from tests.integration.pages import PAGES, PASSWORD, PASSWORD_HASH, serve_page
+from tests.integration.pages import PASSWORD, PASSWORD_HASH, serve_page
 from tests.integration.server import ServerProcess
 from tests.integration.support import NewControlled, StartServer, unique_source
 
 pytestmark = needs_chromium
-AXE = importlib.resources.files("axe_core_python").joinpath("axe.min.js").read_text("utf-8")
-LOOK = "return [document.documentElement.scrollWidth, getComputedStyle(document.body).backgroundColor];"
 GRAY = """
     const done = arguments[arguments.length - 1], image = new Image();
     image.onload = () => {
@@ -43,43 +39,10 @@ GRAY = """
 """
 
 
-@dataclass(frozen=True)
-class Page:
-    """The page of a server, in a browser."""
-
-    server: ServerProcess
-    url: str
-    browser: Chrome
-
-    def open(self, path: str) -> None:
-        """Loads a page."""
-        self.browser.get(self.url + path)
-
-    def text(self, selector: str) -> str:
-        """What an element shows."""
-        return self.browser.find_element(By.CSS_SELECTOR, selector).text
-
-    def wait_text(self, selector: str, text: str) -> None:
-        """Waits until an element shows a text, also while the page is replaced by another."""
-        waiting = WebDriverWait(self.browser, TIMEOUT, 0.1, [StaleElementReferenceException])
-        waiting.until(lambda _: text in self.text(selector))
-
-    def click(self, selector: str) -> None:
-        """Clicks on an element."""
-        self.browser.find_element(By.CSS_SELECTOR, selector).click()
-
-    def type(self, selector: str, text: str) -> None:
-        """Types into a field, and sends its form."""
-        field = self.browser.find_element(By.CSS_SELECTOR, selector)
-        field.clear()
-        field.send_keys(text)
-        field.submit()
-
-
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One browser for all tests."""
-    with chromium(tmp_path_factory.mktemp("chromium")) as driver:
+    with chromium(tmp_path_factory.mktemp("chromium"), "--window-size=1280,900") as driver:
         driver.set_script_timeout(TIMEOUT)
         yield driver
 
@@ -118,6 +81,7 @@ def test_add_a_client(page: Page) -> None:
     assert page.text("#id-server") == f"rd.example.org:{page.server.port}"
     assert page.text("#import-string") in page.server.output
     assert page.text("#key") == page.server.view().key
+    page.run("document.getElementById('qr').scrollIntoView({block: 'end'})")
     picture = page.browser.find_element(By.ID, "qr").screenshot_as_png
     page.browser.get("about:blank")
     width, height, points = page.browser.execute_async_script(GRAY, base64.b64encode(picture).decode())
@@ -137,23 +101,49 @@ def test_peers(page: Page, new_controlled: NewControlled) -> None:
     assert other.id not in page.text("#peers tbody")
     peer.stop()
     page.open(f"/peers?search={peer.id}")
-    assert peer.id not in page.text("#peers tbody")
+    assert "None matches." in page.text("main")
     page.open(f"/peers?search={peer.id}&all=1&sort=created&descending=1")
     assert "offline" in page.text("#peers tbody")
     assert page.text("[aria-sort=descending]").startswith("Registered first")
 
 
+def test_lists_refresh_themselves(page: Page, new_controlled: NewControlled) -> None:
+    """Who comes online is seen without loading the page, but not while a row has the focus; what is typed stays."""
+    view = page.server.view()
+    staying = new_controlled(view, "websocket")
+    page.open("/peers")
+    field = page.browser.find_element(By.ID, "search")
+    field.send_keys("half of a wo")
+    second = new_controlled(view, "websocket")
+    page.wait_text("#peers tbody", second.id)
+    assert field.get_attribute("value") == "half of a wo"
+    assert page.browser.switch_to.active_element == field
+    page.run("document.querySelector('#live .wide').focus()")
+    third = new_controlled(view, "websocket")
+    page.run("window.heard = performance.now()")
+    WebDriverWait(page.browser, TIMEOUT).until(lambda _: page.run("return performance.now() - heard > 6000"))
+    assert third.id not in page.text("#peers tbody")
+    page.run("document.activeElement.blur()")
+    page.wait_text("#peers tbody", third.id)
+    assert staying.id in page.text("#peers tbody")
+    assert page.text("#state").startswith("Live.")
+
+
 def test_requests(page: Page, new_controlled: NewControlled) -> None:
-    """How requests ended: one to nobody, one that was answered."""
+    """What was asked for, and how it ended: a punch to nobody, one that was answered, a relay request."""
     view = page.server.view()
     peer = new_controlled(view)
     with pytest.raises(RefusedError):
         Controlling(view).punch("123123123")
     Controlling(view).punch(peer.id)
+    Controlling(view).request_relay(peer.id)
     page.open("/requests")
     rows = page.text("#requests tbody").splitlines()
-    assert f"{peer.id} punched" in rows[0]
-    assert "123123123 unknown" in rows[1]
+    assert f"{peer.id} relayed" in rows[0]
+    assert " relay " in rows[0]
+    assert f"{peer.id} punched" in rows[1]
+    assert " punch " in rows[1]
+    assert "123123123 unknown" in rows[2]
 
 
 def test_cut_a_session(page: Page) -> None:
@@ -169,7 +159,9 @@ def test_cut_a_session(page: Page) -> None:
         assert sides[1].receive_payload(10) == b"hello"
         page.open("/sessions")
         assert page.text("[role=status]") == "1 session"
-        page.click("#sessions button")
+        page.click("#sessions tbody a")
+        page.wait_text("h1", "Cut session")
+        page.click("main button")
         page.wait_text("[role=status]", "0 sessions")
         for side in sides:
             with pytest.raises(LinkClosedError):
@@ -199,44 +191,11 @@ def test_settings(page: Page) -> None:
     assert row.startswith("host rd.example.org the command line")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_accessible(page: Page, scheme: str) -> None:
-    """axe finds nothing serious on any page, whose contents fit the width of a phone, in light and in dark."""
-    features = [{"name": "prefers-color-scheme", "value": scheme}]
-    page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
-    phone = {"width": 360, "height": 740, "deviceScaleFactor": 1, "mobile": True}
-    page.browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", phone)
-    grounds = set()
-    try:
-        for path in (*PAGES, "/nothing"):
-            page.open(path)
-            script = (
-                "return [document.documentElement.scrollWidth, getComputedStyle(document.body).backgroundColor]"
-            )
-            width, ground = page.browser.execute_script(script)
-            assert width <= 360, path
-            grounds.add(ground)
-            assert serious(page.browser) == [], path
-    finally:
-        page.browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        page.browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
-    assert grounds == {"rgb(251, 251, 250)" if scheme == "light" else "rgb(20, 23, 26)"}
-
-
-def serious(browser: Chrome) -> list[str]:
-    """What axe finds that is serious or critical."""
-    browser.execute_script(AXE)
-    script = "const done = arguments[arguments.length - 1]; axe.run().then(done);"
-    found = browser.execute_async_script(script)["violations"]
-    return [f"{f['id']}: {f['nodes'][0]['html']}" for f in found if f["impact"] in ("serious", "critical")]
-
-
 def test_login(start_server: StartServer, browser: Chrome) -> None:
     """With a password everything takes a login, which ends when it is told to."""
     page = Page(*serve_page(start_server, env={"STATUS_PASSWORD": PASSWORD_HASH}), browser)
     page.open("/settings")
     assert page.text("h1") == "Log in"
-    assert serious(browser) == []
     page.type("#password", "wrong")
     page.wait_text("[role=alert]", "The password is wrong.")
     page.type("#password", PASSWORD)

@@ -3,6 +3,7 @@
 import inspect
 import io
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -29,16 +30,27 @@ from rendezvous.admin.pages.figures import Sampler, figures
 from rendezvous.admin.pages.formats import FORMATS
 from rendezvous.admin.pages.logins import Logins, TooOften
 from rendezvous.admin.pages.streams import Streams
+from rendezvous.admin.peers import FURTHEST_ONLINE, ONLINE_SORTS
 from rendezvous.admin.values import NotPossible, NotThere
 from rendezvous.config_values import LONGEST_PASSWORD
 from rendezvous.logs import logger
+from rendezvous.peers.browsing import SORTS
 
 PEERS_ON_A_PAGE = 50
+MOST_SESSIONS = 200
+MOST_REQUESTS = 200
+MOST_ENTRIES = 1000
+MOST_OFFSET = 10**15
 BY_ITSELF = ("/events", "/history")
 """What an open page asks for without anybody doing something."""
 TOO_MANY_REQUESTS = 429
 """RFC 6585, section 4."""
-_STATIC = {"style.css": b"text/css", "overview.js": b"text/javascript"}
+_STATIC = {
+    "style.css": b"text/css",
+    "overview.js": b"text/javascript",
+    "live.js": b"text/javascript",
+    "icon.svg": b"image/svg+xml",
+}
 log = logger("admin")
 Render = Callable[..., Any]
 
@@ -67,6 +79,12 @@ def application(
     loaded = {name: templates.get_template(name) for name in templates.list_templates()}  # while they are readable
     static = {name: Path(__file__).with_name("static").joinpath(name).read_bytes() for name in _STATIC}
 
+    def static_file(request: Any, name: str) -> bytes:
+        if name not in static:
+            raise Refused(NOT_FOUND, "There is nothing here.")
+        request.setHeader(b"Content-Type", _STATIC[name] + b"; charset=utf-8")
+        return static[name]
+
     def cookie(request: Any) -> bytes:
         return request.getCookie(cookie_name) or b""
 
@@ -90,7 +108,7 @@ def application(
                     raise Refused(
                         FORBIDDEN, "This came from no page of this server, or from an old one: load it again."
                     )
-                if path not in BY_ITSELF:
+                if path not in BY_ITSELF and request.getHeader("x-by-itself") is None:
                     logins.used(cookie(request))
                 result = function(request, **parts)
                 return ensureDeferred(result) if inspect.iscoroutine(result) else result
@@ -124,32 +142,45 @@ def application(
 
     @route("/client")
     def client(request: Any) -> bytes:
-        strings = operations.client(field(request, "host"))
-        return page(request, "client", client=strings, qr=qr_code(strings.qr))
+        asked = field(request, "host")
+        strings = operations.client(asked)
+        return page(request, "client", client=strings, qr=qr_code(strings.qr), host=operations.host, asked=asked)
 
     @route("/peers")
     async def peers(request: Any) -> bytes:
-        asked = {name: field(request, name) for name in ("search", "sort", "descending", "all", "offset")}
-        offset = int(asked["offset"]) if asked["offset"].isdecimal() and len(asked["offset"]) < 12 else 0
+        asked = {name: field(request, name) for name in ("search", "sort", "descending", "all")}
         everybody = asked["all"] == "1"
+        sorts = tuple(SORTS if everybody else ONLINE_SORTS)
+        asked["sort"] = asked["sort"] if asked["sort"] in sorts else "id"
+        given, most = field(request, "offset"), MOST_OFFSET if everybody else FURTHEST_ONLINE
+        offset = min(int(given), most) if re.fullmatch("[0-9]{1,15}", given) else 0
         found = await operations.peers.page(
             search=asked["search"],
-            sort=(asked["sort"] or "id") if everybody else "id",
+            sort=asked["sort"],
             descending=asked["descending"] == "1",
             online=not everybody,
             limit=PEERS_ON_A_PAGE,
             offset=offset,
         )
-        asked["sort"] = asked["sort"] or "id"
-        return page(request, "peers", found=found, asked=asked, offset=offset, size=PEERS_ON_A_PAGE)
+        following = offset + PEERS_ON_A_PAGE
+        further = found.total is not None and following < found.total and following <= most
+        shown = {"found": found, "asked": asked, "sorts": sorts, "offset": offset, "further": further}
+        return page(request, "peers", size=PEERS_ON_A_PAGE, **shown)
 
     @route("/sessions")
     def sessions(request: Any) -> bytes:
-        return page(request, "sessions", found=operations.relay.sessions(200))
+        search = field(request, "search").strip()
+        return page(
+            request, "sessions", found=operations.relay.sessions(MOST_SESSIONS, search=search), search=search
+        )
+
+    @route("/sessions/<int:number>/cut")
+    def ask_to_cut(request: Any, number: int) -> bytes:
+        return page(request, "cut", session=operations.relay.session(number))
 
     @route("/requests")
     def punches(request: Any) -> bytes:
-        return page(request, "requests", punches=operations.punches(200))
+        return page(request, "requests", punches=operations.punches(MOST_REQUESTS), most=MOST_REQUESTS)
 
     @route("/relays")
     async def relays(request: Any) -> bytes:
@@ -160,18 +191,19 @@ def application(
 
     @route("/lists")
     def lists(request: Any) -> bytes:
-        return page(request, "lists", lists=operations.lists())
+        return page(request, "lists", lists=operations.lists(), most=MOST_ENTRIES)
 
     @route("/settings")
     def settings(request: Any) -> bytes:
         return page(request, "settings", settings=operations.settings())
 
+    @route("/favicon.ico", open=True)
+    def icon(request: Any) -> bytes:
+        return static_file(request, "icon.svg")
+
     @route("/static/<name>", open=True)
     def file(request: Any, name: str) -> bytes:
-        if name not in static:
-            raise Refused(NOT_FOUND, "There is nothing here.")
-        request.setHeader(b"Content-Type", _STATIC[name] + b"; charset=utf-8")
-        return static[name]
+        return static_file(request, name)
 
     # To do -------------------------------------------------------------------------------------------
 

@@ -34,15 +34,22 @@ def duration(value: float) -> str:
     return f"{minutes} min {seconds % 60} s" if minutes else f"{seconds} s"
 
 
+def counted(value: int, noun: str) -> str:
+    """So many of what `noun` calls one."""
+    plural = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number(value)} {noun if value == 1 else plural}"
+
+
 def moment(value: float) -> str:
     """Seconds since the epoch as date and time in UTC."""
     return datetime.fromtimestamp(value, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
-FORMATS: Mapping[str, Callable[[float], str]] = {
+FORMATS: Mapping[str, Callable[..., str]] = {
     "number": number,
     "size": size,
     "rate": rate,
     "duration": duration,
+    "counted": counted,
     "moment": moment,
 }

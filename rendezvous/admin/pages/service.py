@@ -29,6 +29,8 @@ PLACE = "status"
 """Where refusals of the port are counted."""
 _NEEDED_LATER = ("encodings.idna", "email.policy")
 """What requests have imported: after --uid the files of Python may be unreadable."""
+_OF_PROXIES = ("forwarded", "x-forwarded-for", "x-real-ip", "via")
+"""Headers of requests that came through a proxy."""
 _MOST_CONNECTIONS = 64
 _MOST_CONNECTIONS_PER_ADDRESS = 32
 _TIMEOUT = 30.0
@@ -117,7 +119,7 @@ class _Guarded(Resource):
             return b""
         if not self._is_expected(request.getHeader("host") or ""):
             return _refused(request, b"This name is not expected here; use an address, or the name of --host.\n")
-        if not self._forwarded and any(map(request.getHeader, ("forwarded", "x-forwarded-for", "x-real-ip"))):
+        if not self._forwarded and any(map(request.getHeader, _OF_PROXIES)):
             return _refused(request, b"Behind a proxy this page takes a status-password.\n")
         return self._app.render(request)
 

@@ -18,29 +18,47 @@ const formats = {
     return minutes ? `${minutes} min ${seconds % 60} s` : `${seconds} s`;
   },
 };
-const WIDTH = 600, HEIGHT = 100;
+const WIDTH = 600, HEIGHT = 100, MBIT = 125000;
 const state = document.getElementById("live");
+
+function ago(seconds) {
+  if (seconds >= 7200) return `${Number((seconds / 3600).toFixed(1))} h`;
+  return seconds >= 120 ? `${Math.round(seconds / 60)} min` : `${Math.round(seconds)} s`;
+}
 
 function say(text) {
   if (state.textContent !== text) state.textContent = text;
 }
 
+// The end of a scale: the next of 1, 2, 4, 5, 10, 20, ... above a value.
+function roundUp(value) {
+  const power = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 4, 5, 10].map(step => step * power).find(end => end >= value * 0.999);
+}
+
 function draw(figure, points) {
   const index = Number(figure.dataset.index), format = formats[figure.dataset.format];
-  const span = Math.min(Number(figure.dataset.seconds), Math.max(60, points.length ? points[0][0] : 0));
+  const whole = Number(figure.dataset.seconds), oldest = points.length ? points[0][0] : 0;
+  const span = oldest > 0.95 * whole ? whole : Math.max(60, oldest);
   const values = points.map(point => point[index]);
-  const most = Math.max(1, ...values), least = Math.min(...values);
+  const unit = figure.dataset.format === "rate" ? MBIT : 1;
+  const most = Math.max(...values), least = Math.min(...values);
+  const end = roundUp(Math.max(2, most / unit)) * unit;
   const across = point => WIDTH * (1 - Math.min(1, point[0] / span));
-  const corners = points.map(point => `${across(point).toFixed(1)},${(HEIGHT * (1 - 0.95 * point[index] / most)).toFixed(1)}`);
+  const corners = points.map(point => `${across(point).toFixed(1)},${(HEIGHT * (1 - point[index] / end)).toFixed(1)}`);
   const area = points.length ? [`${across(points[0])},${HEIGHT}`, ...corners, `${across(points.at(-1))},${HEIGHT}`] : [];
   figure.querySelector("polyline").setAttribute("points", corners.join(" "));
   figure.querySelector("polygon").setAttribute("points", area.join(" "));
   const text = points.length
-    ? `now ${format(values.at(-1))}, between ${format(least)} and ${format(Math.max(...values))}`
+    ? `now ${format(values.at(-1))}, between ${format(least)} and ${format(most)}`
     : "no figures yet";
   figure.querySelector("output").textContent = text;
   figure.querySelector("svg").setAttribute("aria-label", `${figure.dataset.title}: ${text}`);
-  figure.querySelector(".from").textContent = `${formats.duration(span)} ago`;
+  figure.querySelector(".from").textContent = `${ago(span)} ago`;
+  figure.querySelector(".half").textContent = `${ago(span / 2)}`;
+  figure.querySelectorAll(".scale span").forEach((label, at) => {
+    label.textContent = format(end * (2 - at) / 2).replace(".0 ", " ");
+  });
 }
 
 async function drawAll() {
