@@ -190,10 +190,19 @@ def _pairs_in(folder: Path) -> Iterator[Pair]:
 def _context(pair: Pair) -> _Shown:
     """A context that shows the certificate of `pair`, and the names that it holds. Raises ConfigError."""
     try:
+        return _context_of(pair)
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"certificate: {str(error.filename)!r} can't be read: {error.strerror}.") from None
+    except Exception as error:  # whatever the libraries raise for odd files, such as UnsupportedGeneralNameType
+        raise ConfigError(f"certificate: {str(pair.certificate)!r} can't be used: {error}.") from None
+
+
+def _context_of(pair: Pair) -> _Shown:
+    try:
         chain = x509.load_pem_x509_certificates(pair.certificate.read_bytes())
         key = serialization.load_pem_private_key(pair.private_key.read_bytes(), None)
-    except OSError as error:
-        raise ConfigError(f"certificate: {error.filename!r} can't be read: {error.strerror}.") from None
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(
             f"certificate: {str(pair.certificate)!r} and {str(pair.private_key)!r} are no certificate and key "
@@ -204,19 +213,16 @@ def _context(pair: Pair) -> _Shown:
             f"certificate: {str(pair.certificate)!r} is not the certificate of {str(pair.private_key)!r}; "
             "it takes the two files that were made together."
         )
-    try:
-        options = CertificateOptions(
-            privateKey=key,  # type: ignore[arg-type]
-            certificate=chain[0],  # type: ignore[arg-type]
-            extraCertChain=chain[1:],  # type: ignore[arg-type]
-            insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
-            acceptableCiphers=_CIPHERS,
-        )
-        context = options.getContext()
-        context.set_alpn_select_callback(_choose_protocol)
-        return context, list(_names(chain[0]))
-    except (SSL.Error, ValueError, TypeError) as error:
-        raise ConfigError(f"certificate: {str(pair.certificate)!r} can't be used: {error}.") from None
+    options = CertificateOptions(
+        privateKey=key,  # type: ignore[arg-type]
+        certificate=chain[0],  # type: ignore[arg-type]
+        extraCertChain=chain[1:],  # type: ignore[arg-type]
+        insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
+        acceptableCiphers=_CIPHERS,
+    )
+    context = options.getContext()
+    context.set_alpn_select_callback(_choose_protocol)
+    return context, list(_names(chain[0]))
 
 
 def _public(holder: Any) -> bytes:

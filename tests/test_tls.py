@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def half_written_folder(server: Server) -> None:
     TRUST.issue("new.example").write(server.several / "new" / "fullchain.pem", server.several / "unused")
 
 
+def odd(old: str, new: str) -> Callable[[Server], object]:
+    """The certificate with other bytes in some place, in hexadecimal, as no authority of ours would issue it."""
+
+    def write(server: Server) -> None:
+        der = ssl.PEM_cert_to_DER_cert(server.issued.certificate.decode("ascii").partition("\n-----BEGIN")[0])
+        changed = der.replace(bytes.fromhex(old), bytes.fromhex(new))
+        assert changed != der
+        server.pair.certificate.write_bytes(ssl.DER_cert_to_PEM_cert(changed).encode("ascii"))
+
+    return write
+
+
 BROKEN: dict[str, Callable[[Server], object]] = {
     "garbage": lambda server: server.pair.certificate.write_bytes(b"garbage\n"),
     "empty": lambda server: server.pair.certificate.write_bytes(b""),
@@ -144,6 +157,10 @@ BROKEN: dict[str, Callable[[Server], object]] = {
     "unknown kind": lambda server: server.pair.private_key.write_bytes(of_unknown_kind()),
     "swapped": lambda server: server.issued.write(server.pair.private_key, server.pair.certificate),
     "weak": weak,
+    "SM2": odd("06082a8648ce3d030107", "06082a811ccf5501822d"),
+    "X.400 address": odd("820e72642e", "a30e72642e"),
+    "EDI party": odd("820e72642e", "a50e72642e"),
+    "names twice": odd("0603551d0e", "0603551d11"),
     "no folder": lambda server: shutil.rmtree(server.several),
     "half a folder": half_written_folder,
 }
