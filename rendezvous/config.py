@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rendezvous.config_files import by_name, read_dotenv, read_ini
-from rendezvous.config_values import ConfigError
+from rendezvous.config_values import ConfigError, HostPort
 from rendezvous.setting import Server, Setting
 from rendezvous.settings import HBBS_DEFAULT_KEY, SETTINGS, Settings
 from rendezvous.wire.address import is_loopback
@@ -111,7 +111,12 @@ def _check_together(settings: Settings) -> None:
                     f"it takes a port whose number and number plus 2 are not among {ports}."
                 )
     _check_tls(settings)
-    if settings.status is not None and not settings.status_password and not is_loopback(settings.status.host):
+    for name, where in (("status", settings.status), ("metrics", settings.metrics)):
+        if where == "https" and not (settings.https and settings.status_password):
+            raise ConfigError(f"{name}: 'https' takes a port for --https and a status-password as well.")
+    if isinstance(settings.status, HostPort) and not (
+        settings.status_password or is_loopback(settings.status.host)
+    ):
         raise ConfigError(
             f"status: {settings.status.host} is no loopback address, so it takes a status-password as well."
         )

@@ -27,7 +27,7 @@ from rendezvous.admin.operations import Operations
 from rendezvous.admin.pages.audit import Audit
 from rendezvous.admin.pages.figures import Sampler, figures
 from rendezvous.admin.pages.formats import FORMATS
-from rendezvous.admin.pages.logins import LONGEST_PASSWORD, Logins, TooOften
+from rendezvous.admin.pages.logins import LONGEST_PASSWORD, TOO_MANY_REQUESTS, Logins, TooOften
 from rendezvous.admin.pages.streams import Streams
 from rendezvous.admin.values import NotPossible, NotThere
 from rendezvous.logs import logger
@@ -35,8 +35,6 @@ from rendezvous.logs import logger
 PEERS_ON_A_PAGE = 50
 BY_ITSELF = ("/events", "/history")
 """What an open page asks for without anybody doing something."""
-TOO_MANY_REQUESTS = 429
-"""RFC 6585, section 4."""
 _STATIC = {"style.css": b"text/css", "overview.js": b"text/javascript"}
 log = logger("admin")
 Render = Callable[..., Any]
@@ -210,7 +208,7 @@ def application(
             request.setResponseCode(FORBIDDEN)
             return page(request, "login", wrong="The password is wrong.")
         logins.log_out(cookie(request))
-        secure = request.getHeader("x-forwarded-proto") == "https"
+        secure = request.isSecure() or request.getHeader("x-forwarded-proto") == "https"
         request.addCookie(cookie_name, made, path=b"/", secure=secure, httpOnly=True, sameSite=b"strict")
         return changed(request, "logged in", b"/")
 
