@@ -100,10 +100,12 @@ class Certificates(Service):
         troubles = {_closed(path, why) for path, why in closed.items()}
         stamps = {pair: _stamp(pair) for pair in pairs}
         contexts = dict(self._read_again(stamps))
-        for pair, shown in self._contexts.items() if closed else ():
-            if pair not in stamps and not closed.keys().isdisjoint(pair.certificate.parents):
-                contexts[pair] = shown
-                stamps[pair] = self._stamps[pair]
+        if closed:
+            for pair, shown in self._contexts.items():
+                if pair not in stamps and not closed.keys().isdisjoint(pair.certificate.parents):
+                    contexts[pair] = shown
+                    stamps[pair] = self._stamps[pair]
+            contexts = dict(sorted(contexts.items(), key=lambda item: (item[0] != self._pair, item[0])))
         before, self._contexts, self._stamps = self._contexts, contexts, stamps
         try:
             self._loaded = self._load()

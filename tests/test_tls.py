@@ -287,6 +287,22 @@ def test_a_closed_folder_holds_back_no_other(server: Server, close: Callable[[Se
         assert server.serial(OTHER) == server.other.serial
 
 
+def test_the_default_in_a_closed_folder(server: Server) -> None:
+    """It stays the default, before the others that can be read."""
+    first = server.several / "0"
+    inside = TRUST.issue("sub.example").write(first / "fullchain.pem", first / "privkey.pem")
+    server.certificates.stopService()
+    server.certificates = Certificates(None, server.several, server.clock)
+    server.certificates.startService()
+    assert server.serial("unknown.example") == inside.serial
+    first.rename(server.several.with_name("away"))
+    first.symlink_to("0")
+    assert len(server.looked()) == 1
+    TRUST.issue(OTHER).write(server.several / "a.crt", server.several / "a.key")
+    assert server.looked() == [READ]
+    assert server.serial("unknown.example") == inside.serial
+
+
 def test_a_folder_that_is_open_again(server: Server) -> None:
     """What was renewed in it meanwhile is taken, and that it is closed once more is told once more."""
     for _ in range(2):

@@ -27,6 +27,7 @@ class Private(Resource):
 
     def render_GET(self, request: Request) -> bytes | int:
         """See Resource."""
+        request.setHeader(b"Content-Type", b"text/plain; charset=utf-8")
         if request.postpath:
             return not_found(request)
         gone: list[Failure] = []
