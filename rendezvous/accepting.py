@@ -4,7 +4,9 @@ An address is what the socket says, unless it belongs to a proxy that the admini
 sends PROXY protocol must send it, one that speaks WebSocket may name the client in a header.
 """
 
-from collections.abc import Container, Iterable
+import re
+import time
+from collections.abc import Callable, Container, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network, ip_address
 
@@ -20,6 +22,9 @@ from rendezvous.sockets import hand_over
 from rendezvous.text_console import Console, TextOrFrames, looks_framed
 from rendezvous.wire.address import Address, is_loopback, plain_host
 from rendezvous.wire.proxy_protocol import MalformedProxyHeader, parse_proxy_header
+
+_WITH_PORT = re.compile(r"\[([^]]+)\](?::[0-9]{1,5})?|([0-9.]+):[0-9]{1,5}")
+"""An address as some proxies write it: with a port, and in brackets when it is IPv6."""
 
 
 class Networks:
@@ -38,31 +43,49 @@ class Networks:
 class Proxies:
     """The proxies that are believed: `forwarding` ones by HTTP headers, `speaking` ones by PROXY protocol."""
 
+    log = logger()
+
     def __init__(
         self,
         forwarding: Iterable[IPv4Network | IPv6Network] = (),
         speaking: Iterable[IPv4Network | IPv6Network] = (),
+        seconds: Callable[[], float] = time.monotonic,
     ) -> None:
         self.forwarding = Networks(forwarding)
         self.speaking = Networks(speaking)
+        self._seconds = seconds
+        self._pace_of_log = Pace(1, 1 / 60)
 
     def client_of(self, source: Address, forwarded_for: Iterable[str], real_ip: str | None) -> Address:
         """Who is behind a WebSocket connection from `source` that came with these headers.
 
         Of X-Forwarded-For counts the last address that is no trusted proxy itself: those before it are
         the client's own words. The port is the connection's, which keeps clients of one address apart.
+        Without an address that can be read it is the proxy itself.
         """
         if source.host not in self.forwarding:
             return source
-        named = [word.strip() for line in forwarded_for for word in line.split(",")] or [real_ip or ""]
-        for word in reversed(named):
+        words = [word.strip() for line in forwarded_for for word in line.split(",")]
+        for word in reversed([word for word in words if word] or [(real_ip or "").strip()]):
             try:
-                host = plain_host(word)
+                host = _named(word)
             except ValueError:
+                if word and self._pace_of_log.allows(self._seconds()):
+                    self.log.warn(
+                        "the proxy at {address} and maybe others name clients in a way that can't be read, in "
+                        "X-Forwarded-For or X-Real-IP: its own address counts",
+                        address=source,
+                    )
                 return source
             if host not in self.forwarding:
                 return Address(host, source.port)
         return source
+
+
+def _named(word: str) -> str:
+    """The host that a proxy has written, with a port or without. Raises ValueError."""
+    match = _WITH_PORT.fullmatch(word)
+    return plain_host((match[1] or match[2]) if match else word)
 
 
 @dataclass(frozen=True)

@@ -112,7 +112,12 @@ def _check_together(settings: Settings) -> None:
                 )
     _check_tls(settings)
     _check_listeners(settings)
-    if settings.status is not None and not settings.status_password and not is_loopback(settings.status.host):
+    for name, where in (("status", settings.status), ("metrics", settings.metrics)):
+        if where == "https" and not (settings.https and settings.status_password):
+            raise ConfigError(f"{name}: 'https' takes a port for --https and a status-password as well.")
+    if isinstance(settings.status, HostPort) and not (
+        settings.status_password or is_loopback(settings.status.host)
+    ):
         raise ConfigError(
             f"status: {settings.status.host} is no loopback address, so it takes a status-password as well."
         )
@@ -148,7 +153,7 @@ def _check_listeners(settings: Settings) -> None:
     ports = [*_ports_of_the_servers(settings), settings.https, settings.http]
     taken = [HostPort(settings.bind, port) for port in ports]
     for name, own in (("metrics", settings.metrics), ("status", settings.status)):
-        if own is None:
+        if not isinstance(own, HostPort):
             continue
         if any(own.port == other.port and _overlap(own.host, other.host) for other in taken):
             raise ConfigError(f"{name}: port {own.port} is one of this server's already; it takes another one.")

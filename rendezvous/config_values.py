@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from ipaddress import IPv4Address, IPv4Network, IPv6Network, ip_address
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from rendezvous.wire.address import plain_network
 
@@ -188,10 +188,12 @@ API_SERVER_PORT = 21114
 """Where clients look for an API server: nothing of ours is served there."""
 
 
-def own_listener(value: str) -> "HostPort | None":
-    """``PORT`` on loopback, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``; nothing for none."""
+def own_listener(value: str) -> "HostPort | Literal['https'] | None":
+    """``PORT`` on loopback, ``ADDRESS:PORT`` or ``[ADDRESS]:PORT``; ``https`` for that port; nothing for none."""
     if not value:
         return None
+    if value.lower() == "https":
+        return "https"
     host, _, port = value.rpartition(":")
     if not host:
         host, port = "127.0.0.1", value
@@ -202,7 +204,7 @@ def own_listener(value: str) -> "HostPort | None":
             raise ValueError
     except ValueError:
         raise ValueError(
-            f"PORT, ADDRESS:PORT or [ADDRESS]:PORT, a port from 1 to 65535 but not {API_SERVER_PORT}, "
+            f"https, PORT, ADDRESS:PORT or [ADDRESS]:PORT, a port from 1 to 65535 but not {API_SERVER_PORT}, "
             "where clients look for an API server"
         ) from None
     return HostPort(address, number)

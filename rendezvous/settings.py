@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
+from typing import Literal
 
 from rendezvous.config_values import (
     HostPort,
@@ -223,12 +224,12 @@ class Settings:
     max_web_connections: int = declared("1000", integer(1, 10**6), "HTTP connections at a time")
     max_web_connections_per_address: int = declared("200", integer(1, 10**6), "the same for one address")
 
-    metrics: HostPort | None = declared(
-        "", own_listener, "PORT or ADDRESS:PORT for Prometheus; loopback without an address"
+    metrics: HostPort | Literal["https"] | None = declared(
+        "", own_listener, "PORT or ADDRESS:PORT for Prometheus, loopback without an address; https: on that port"
     )
 
-    status: HostPort | None = declared(
-        "", own_listener, "PORT or ADDRESS:PORT for the status page; loopback without an address"
+    status: HostPort | Literal["https"] | None = declared(
+        "", own_listener, "PORT or ADDRESS:PORT for the status page, loopback without one; https: on that port"
     )
     status_password: str = declared(
         "", password_hash, "argon2 hash of the password that the status page asks for", flag=False, secret=True

@@ -6,7 +6,7 @@ IPv4 and IPv6 have a socket each (the latter v6only), so that no address looks l
 import errno
 import os
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol as Interface
 
 from twisted.application.service import Service
@@ -148,10 +148,11 @@ class Port(Interface):
 
 
 class PortService(Service):
-    """Listens on ports while the service runs; what was accepted goes on."""
+    """Listens on ports while the service runs; what was accepted goes on, and `ended` is told when that is all."""
 
-    def __init__(self, ports: Sequence[Port]) -> None:
+    def __init__(self, ports: Sequence[Port], ended: Callable[[], None] = lambda: None) -> None:
         self.ports = ports
+        self._ended = ended
 
     def startService(self) -> None:
         """Begins to listen."""
@@ -175,3 +176,4 @@ class PortService(Service):
         ports, self.ports = self.ports, ()
         for port in ports:
             port.stopListening()
+        self._ended()

@@ -13,7 +13,7 @@ from rendezvous.logs import logger
 from rendezvous.own_address import own_address
 from rendezvous.peers.store import Stored
 from rendezvous.settings import NO_EFFECT, Settings
-from rendezvous.wire.address import Address, is_ipv6
+from rendezvous.wire.address import Address
 
 
 class StartReport(Service):
@@ -89,11 +89,13 @@ class StartReport(Service):
             )
         if settings.has_web:
             yield "Web on " + ", ".join(self._web(where))
-        if settings.metrics is not None:
-            host = settings.metrics.host
-            shown = f"[{host}]" if is_ipv6(host) else host
-            yield f"Metrics on http://{shown}:{settings.metrics.port}/metrics"
-        if settings.status is not None:
+        if settings.metrics == "https":
+            yield f"Metrics on https, port {settings.https}, at /metrics"
+        elif settings.metrics is not None:
+            yield f"Metrics on http://{Address(*settings.metrics)}/metrics"
+        if settings.status == "https":
+            yield f"Status page on https, port {settings.https}"
+        elif settings.status is not None:
             yield f"Status page on http://{Address(*settings.status)}/"
         key = f"key fingerprint {identity.fingerprint}" if identity.public_key else "no key"
         yield f"Data folder {settings.data}, {key}"

@@ -6,15 +6,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
-from twisted.application.service import IService, MultiService
+from twisted.application.service import IService
 from twisted.python import usage
 
 from rendezvous import __version__, process
 from rendezvous.admin.control import ControlService
 from rendezvous.admin.operations import Operations
+from rendezvous.admin.pages.logins import Logins
+from rendezvous.admin.pages.private import Private
 from rendezvous.composed import Composed
 from rendezvous.config import load
-from rendezvous.config_values import ConfigError, HostPort
+from rendezvous.config_values import ConfigError
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.handover import Predecessor
 from rendezvous.hbbr.service import HbbrService
@@ -35,6 +37,7 @@ from rendezvous.settings import SETTINGS, Settings, settings_of
 from rendezvous.start_report import StartReport
 from rendezvous.tls import Certificates, Pair
 from rendezvous.web.service import WebService
+from rendezvous.web.site import Besides
 from rendezvous.websocket import WebSocketFactory
 
 
@@ -202,42 +205,54 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
         services.hbbr = hbbr
         servers["hbbr"] = hbbr
         websockets[b"/ws/relay"] = hbbr.websocket
-    if settings.has_web:
-        servers["web"] = WebService(settings, websockets, certificates, drops, reactor)
-        services.addService(servers["web"])
-    if settings.metrics is not None:
-        services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
     operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
+    besides = _besides(settings, services, servers, operations, drops, reactor)
+    if settings.has_web:
+        servers["web"] = WebService(settings, websockets, certificates, besides, drops, reactor)
+        services.addService(servers["web"])
     if settings.control:
         services.control = ControlService(settings, operations, drops, reactor)
         services.addService(services.control)
-    if settings.status is not None:
-        from rendezvous.admin.pages.service import PagesService  # takes libraries that only this needs
-
-        services.addService(PagesService(settings, settings.status, operations, drops, reactor))
     services.addService(DropReport(drops, reactor))
     settings = replace(settings, warnings=(*settings.warnings, *inherited.close_rest()))
     services.addService(StartReport(settings, identity, stored))
     return services
 
 
-def _metrics(
-    where: HostPort,
-    hbbs: HbbsService | None,
-    hbbr: HbbrService | None,
+def _besides(
+    settings: Settings,
+    services: Composed,
     servers: Mapping[str, HbbsService | HbbrService | WebService],
+    operations: Operations,
     drops: Drops,
     reactor: Any,
-) -> IService:
-    from rendezvous.exposition.figures import Figures  # takes a library that only this needs
-    from rendezvous.exposition.service import MetricsService
+) -> Besides:
+    """Adds the figures for Prometheus and the status page, and returns what of them the port with TLS serves."""
+    besides = Besides()
+    logins = Logins(settings.status_password, reactor)
+    if settings.metrics is not None:
+        from rendezvous.exposition.figures import Figures  # takes a library that only this needs
+        from rendezvous.exposition.service import Metrics, MetricsService
 
-    services = MultiService()
-    lag = LoopLag(reactor)
-    services.addService(lag)
-    figures = Figures(hbbs, hbbr.relay if hbbr is not None else None, servers, drops, lag)
-    services.addService(MetricsService(where, figures, drops, reactor))
-    return services
+        lag = LoopLag(reactor)
+        services.addService(lag)
+        relay = services.hbbr.relay if services.hbbr is not None else None
+        metrics = Metrics(Figures(services.hbbs, relay, servers, drops, lag))
+        if settings.metrics == "https":
+            besides = besides._replace(metrics=Private(metrics, logins, drops))
+        else:
+            services.addService(MetricsService(settings.metrics, metrics, drops, reactor))
+    if settings.status is not None:
+        from rendezvous.admin.pages.service import PagesService  # takes libraries that only this needs
+
+        port = settings.https if settings.status == "https" else settings.status.port
+        pages = PagesService(settings, port, operations, logins, reactor)
+        services.addService(pages)
+        if settings.status == "https":
+            besides = besides._replace(pages=pages.resource, ended=pages.ended)
+        else:
+            pages.listen(settings.status, drops, reactor)
+    return besides
 
 
 def _certificates(settings: Settings, reactor: Any) -> Certificates | None:

@@ -1,6 +1,7 @@
 """TLS for the web ports: certificates chosen by the name asked for, read again when their files change."""
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -33,6 +34,8 @@ class Pair(NamedTuple):
 
 _Shown = tuple[SSL.Context, list[str]]
 """A context that shows a certificate, and the names that it holds."""
+_Stamp = tuple[int, ...]
+"""Of a pair of files: another one when they may hold something else."""
 
 
 class _Loaded(NamedTuple):
@@ -48,7 +51,7 @@ class Certificates(Service):
 
     In `folder` are NAME.crt or NAME.pem beside NAME.key, or folders with fullchain.pem and privkey.pem as
     certbot keeps them; without a `pair` the first is the default. Files that change are read again within
-    a few seconds; a certificate whose files are broken stays as it was. Raises ConfigError.
+    a few seconds; a certificate whose files are broken, or can't be reached, stays as it was. Raises ConfigError.
     """
 
     log = logger("tls")
@@ -58,8 +61,12 @@ class Certificates(Service):
     def __init__(self, pair: Pair | None, folder: Path | None, clock: IReactorTime) -> None:
         self._pair = pair
         self._folder = folder
-        self._seen = self._stamps()
-        self._contexts = {pair: self._shown(pair) for pair in self._pairs()}
+        pairs, closed = self._pairs()
+        for path, why in closed.items():
+            raise ConfigError(_closed(path, why))
+        self._told: set[str] = set()
+        self._stamps = {pair: _stamp(pair) for pair in pairs}
+        self._contexts = {pair: self._shown(pair) for pair in pairs}
         self._loaded = self._load()
         self._watch = LoopingCall(self.look)
         self._watch.clock = clock
@@ -71,16 +78,14 @@ class Certificates(Service):
     def startService(self) -> None:
         """Begins to look at the files."""
         super().startService()
-        unreadable = list(self._unreadable())
-        for file, why in unreadable:
-            self.log.warn(
-                "{file} is in use, but can't be read again when it changes: {reason}; let the server's user "
-                "read it (docs/operations.md, TLS)",
-                file=file,
-                reason=why,
-            )
-        if unreadable:
-            self._seen = self._stamps()  # as far as this user sees; the warning has been given
+        pairs, closed = self._pairs()
+        for pair in pairs:
+            unreadable = dict(_unreadable(pair))
+            if unreadable:
+                self._stamps[pair] = _stamp(pair)  # as far as this user sees; the warning is given here
+            self._warn(unreadable)
+        self._warn(closed)
+        self._told = {_closed(path, why) for path, why in closed.items()}
         self._watch.start(self.interval, now=False)
 
     def stopService(self) -> None:
@@ -90,31 +95,40 @@ class Certificates(Service):
             self._watch.stop()
 
     def look(self) -> None:
-        """Reads the files again when one has changed."""
-        stamps = self._stamps()
-        if stamps == self._seen:
-            return
-        self._seen = stamps
-        before = self._contexts
+        """Reads the files again that have changed. What can't be read, or is broken, stays as it was."""
+        pairs, closed = self._pairs()
+        troubles = {_closed(path, why) for path, why in closed.items()}
+        stamps = {pair: _stamp(pair) for pair in pairs}
+        contexts = dict(self._read_again(stamps))
+        if closed:
+            for pair, shown in self._contexts.items():
+                if pair not in stamps and not closed.keys().isdisjoint(pair.certificate.parents):
+                    contexts[pair] = shown
+                    stamps[pair] = self._stamps[pair]
+            contexts = dict(sorted(contexts.items(), key=lambda item: (item[0] != self._pair, item[0])))
+        before, self._contexts, self._stamps = self._contexts, contexts, stamps
         try:
-            self._contexts = dict(self._read_again())
             self._loaded = self._load()
         except ConfigError as error:
             self._contexts = before
-            self.log.error("the certificates stay as they were: {reason}", reason=str(error))
-            return
+            troubles.add(str(error))
+        for sentence in troubles - self._told:
+            self.log.error("the certificates stay as they were: {reason}", reason=sentence)
+        self._told = troubles
         if any(before.get(pair) is not shown for pair, shown in self._contexts.items()):
             self.log.info("certificates were read again: {n} names", n=len(self._loaded.by_name))
 
-    def _read_again(self) -> Iterator[tuple[Pair, _Shown]]:
-        """What each pair of files holds by now, or held when it was sound last. Raises ConfigError."""
-        for pair in self._pairs():
-            try:
-                yield pair, self._shown(pair)
-            except ConfigError as error:
-                self.log.error("a certificate stays as it was: {reason}", reason=str(error))
-                if pair in self._contexts:
-                    yield pair, self._contexts[pair]
+    def _read_again(self, stamps: Mapping[Pair, _Stamp]) -> Iterator[tuple[Pair, _Shown]]:
+        """What each pair of files holds by now, or held when it was sound last."""
+        for pair, stamp in stamps.items():
+            shown = self._contexts.get(pair)
+            if stamp != self._stamps.get(pair):
+                try:
+                    shown = self._shown(pair)
+                except ConfigError as error:
+                    self.log.error("a certificate stays as it was: {reason}", reason=str(error))
+            if shown is not None:
+                yield pair, shown
 
     def _load(self) -> _Loaded:
         if not self._contexts:
@@ -142,58 +156,84 @@ class Certificates(Service):
         if context is not None:
             connection.set_context(context)
 
-    def _pairs(self) -> list[Pair]:
+    def _pairs(self) -> tuple[list[Pair], dict[Path, str]]:
+        """The pairs of files that there are, and each folder that can't be looked into, with why."""
         pairs = [self._pair] if self._pair is not None else []
+        closed: dict[Path, str] = {}
+        if self._folder is not None:
+            pairs += _pairs_in(self._folder, closed)
+        return pairs, closed
+
+    def _warn(self, unreadable: Mapping[Path, str]) -> None:
+        for path, why in unreadable.items():
+            self.log.warn(
+                "{file} is in use, but can't be read again when it changes: {reason}; let the server's user "
+                "read it (docs/operations.md, TLS)",
+                file=str(path),
+                reason=why,
+            )
+
+
+def _pairs_in(folder: Path, closed: dict[Path, str]) -> Iterator[Pair]:
+    """The files of certificates in `folder`. What can't be looked into is added to `closed`, with why."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError as error:
+        closed[folder] = error.strerror or ""
+        return
+    for name in names:
+        entry = folder / name
         try:
-            return pairs + (list(_pairs_in(self._folder)) if self._folder is not None else [])
-        except OSError as error:
-            raise ConfigError(f"certificates: {str(error.filename)!r} can't be read: {error.strerror}.") from None
-
-    def _unreadable(self) -> Iterator[tuple[str, str]]:
-        """Each file or folder that can't be read by now, and why."""
-        files = [*(self._pair or ())]
-        try:
-            files += [file for pair in _pairs_in(self._folder) for file in pair] if self._folder is not None else []
-        except OSError as error:
-            yield str(error.filename), error.strerror or ""
-        for file in files:
-            try:
-                file.open("rb").close()
-            except OSError as error:
-                yield str(file), error.strerror or ""
-
-    def _stamps(self) -> list[tuple[Path, int, int]]:
-        """What differs when a file, or the right to read it, has changed."""
-        stamps = []
-        try:
-            files = [file for pair in self._pairs() for file in pair]
-        except ConfigError:
-            files = [Path()]
-        for file in files:
-            try:
-                stat = file.stat()
-                stamps.append((file, stat.st_ctime_ns, stat.st_ino))
-            except OSError:
-                stamps.append((file, 0, 0))
-        return stamps
-
-
-def _pairs_in(folder: Path) -> Iterator[Pair]:
-    """The files of certificates in `folder`. Raises OSError."""
-    for entry in sorted(folder.iterdir()):
-        if (entry / "fullchain.pem").exists():
+            (entry / "fullchain.pem").stat()
             yield Pair(entry / "fullchain.pem", entry / "privkey.pem")
-        elif entry.suffix in (".crt", ".pem"):
-            yield Pair(entry, entry.with_suffix(".key"))
+        except (FileNotFoundError, NotADirectoryError):
+            if entry.suffix in (".crt", ".pem"):
+                yield Pair(entry, entry.with_suffix(".key"))
+        except OSError as error:
+            closed[entry] = error.strerror or ""
+
+
+def _closed(path: Path, why: str) -> str:
+    return f"certificates: {str(path)!r} can't be read: {why}."
+
+
+def _stamp(pair: Pair) -> _Stamp:
+    """What differs when a file, or the right to read it, has changed."""
+    stamp: list[int] = []
+    for file in pair:
+        try:
+            stat = file.stat()
+            stamp += (stat.st_ctime_ns, stat.st_ino)
+        except OSError as error:
+            stamp.append(error.errno or 0)
+    return tuple(stamp)
+
+
+def _unreadable(pair: Pair) -> Iterator[tuple[Path, str]]:
+    """Each file of `pair` that can't be read by now, and why."""
+    for file in pair:
+        try:
+            file.open("rb").close()
+        except OSError as error:
+            yield file, error.strerror or ""
 
 
 def _context(pair: Pair) -> _Shown:
     """A context that shows the certificate of `pair`, and the names that it holds. Raises ConfigError."""
     try:
+        return _context_of(pair)
+    except ConfigError:
+        raise
+    except OSError as error:
+        raise ConfigError(f"certificate: {str(error.filename)!r} can't be read: {error.strerror}.") from None
+    except Exception as error:  # whatever the libraries raise for odd files, such as UnsupportedGeneralNameType
+        raise ConfigError(f"certificate: {str(pair.certificate)!r} can't be used: {error}.") from None
+
+
+def _context_of(pair: Pair) -> _Shown:
+    try:
         chain = x509.load_pem_x509_certificates(pair.certificate.read_bytes())
         key = serialization.load_pem_private_key(pair.private_key.read_bytes(), None)
-    except OSError as error:
-        raise ConfigError(f"certificate: {error.filename!r} can't be read: {error.strerror}.") from None
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise ConfigError(
             f"certificate: {str(pair.certificate)!r} and {str(pair.private_key)!r} are no certificate and key "
@@ -204,19 +244,16 @@ def _context(pair: Pair) -> _Shown:
             f"certificate: {str(pair.certificate)!r} is not the certificate of {str(pair.private_key)!r}; "
             "it takes the two files that were made together."
         )
-    try:
-        options = CertificateOptions(
-            privateKey=key,  # type: ignore[arg-type]
-            certificate=chain[0],  # type: ignore[arg-type]
-            extraCertChain=chain[1:],  # type: ignore[arg-type]
-            insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
-            acceptableCiphers=_CIPHERS,
-        )
-        context = options.getContext()
-        context.set_alpn_select_callback(_choose_protocol)
-        return context, list(_names(chain[0]))
-    except (SSL.Error, ValueError, TypeError) as error:
-        raise ConfigError(f"certificate: {str(pair.certificate)!r} can't be used: {error}.") from None
+    options = CertificateOptions(
+        privateKey=key,  # type: ignore[arg-type]
+        certificate=chain[0],  # type: ignore[arg-type]
+        extraCertChain=chain[1:],  # type: ignore[arg-type]
+        insecurelyLowerMinimumTo=TLSVersion.TLSv1_2,
+        acceptableCiphers=_CIPHERS,
+    )
+    context = options.getContext()
+    context.set_alpn_select_callback(_choose_protocol)
+    return context, list(_names(chain[0]))
 
 
 def _public(holder: Any) -> bytes:

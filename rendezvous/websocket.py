@@ -4,7 +4,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Protocol as Interface
 
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from websockets.datastructures import Headers
@@ -301,6 +301,9 @@ class WebSocket(Protocol):
 
     def _late(self) -> None:
         self._accepting.drop("no_handshake")
+        if ISSLTransport.providedBy(self.transport) and not self._head_size:
+            self.abort()  # an answer would wait for the end of TLS's own handshake
+            return
         self.transport.write(_answer("408 Request Timeout"))
         self._end()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 import shutil
+import ssl
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -130,6 +131,18 @@ def half_written_folder(server: Server) -> None:
     TRUST.issue("new.example").write(server.several / "new" / "fullchain.pem", server.several / "unused")
 
 
+def odd(old: str, new: str) -> Callable[[Server], object]:
+    """The certificate with other bytes in some place, in hexadecimal, as no authority of ours would issue it."""
+
+    def write(server: Server) -> None:
+        der = ssl.PEM_cert_to_DER_cert(server.issued.certificate.decode("ascii").partition("\n-----BEGIN")[0])
+        changed = der.replace(bytes.fromhex(old), bytes.fromhex(new))
+        assert changed != der
+        server.pair.certificate.write_bytes(ssl.DER_cert_to_PEM_cert(changed).encode("ascii"))
+
+    return write
+
+
 BROKEN: dict[str, Callable[[Server], object]] = {
     "garbage": lambda server: server.pair.certificate.write_bytes(b"garbage\n"),
     "empty": lambda server: server.pair.certificate.write_bytes(b""),
@@ -144,6 +157,10 @@ BROKEN: dict[str, Callable[[Server], object]] = {
     "unknown kind": lambda server: server.pair.private_key.write_bytes(of_unknown_kind()),
     "swapped": lambda server: server.issued.write(server.pair.private_key, server.pair.certificate),
     "weak": weak,
+    "SM2": odd("06082a8648ce3d030107", "06082a811ccf5501822d"),
+    "X.400 address": odd("820e72642e", "a30e72642e"),
+    "EDI party": odd("820e72642e", "a50e72642e"),
+    "names twice": odd("0603551d0e", "0603551d11"),
     "no folder": lambda server: shutil.rmtree(server.several),
     "half a folder": half_written_folder,
 }
@@ -203,7 +220,7 @@ def test_half_a_renewal(server: Server) -> None:
     """Certificate and key are written one after the other, with a look in between."""
     new = TRUST.issue(NAME)
     server.pair.certificate.write_bytes(new.certificate)
-    assert len(server.looked()) == 2
+    assert len(server.looked()) == 1
     assert server.serial() == server.issued.serial
     server.pair.private_key.write_bytes(new.private_key)
     assert server.looked() == [READ]
@@ -235,3 +252,116 @@ def test_another_kind_of_key(server: Server) -> None:
     new = TRUST.issue(NAME, key=key).write(*server.pair)
     assert server.looked() == [READ]
     assert server.serial() == new.serial
+
+
+def replace_folder(server: Server) -> None:
+    """The folder can't be listed any more; for root as well."""
+    server.several.rename(server.several.with_name("away"))
+    server.several.write_bytes(b"")
+
+
+def close_subfolder(server: Server) -> None:
+    """A folder in it can't be looked into any more; for root as well."""
+    (server.several / "sub").rename(server.several.with_name("away"))
+    (server.several / "sub").symlink_to("sub")
+
+
+@pytest.mark.parametrize(
+    ("close", "name"),
+    [(replace_folder, "several'"), (close_subfolder, "several/sub'")],
+    ids=["folder", "subfolder"],
+)
+def test_a_closed_folder_holds_back_no_other(server: Server, close: Callable[[Server], object], name: str) -> None:
+    """What is outside is renewed, what is inside stays as it was, and this is told once."""
+    folder = server.several / "sub"
+    inside = TRUST.issue("sub.example").write(folder / "fullchain.pem", folder / "privkey.pem")
+    assert server.looked() == ["certificates were read again: 3 names"]
+    close(server)
+    (line,) = server.looked()
+    assert line.startswith("the certificates stay as they were: certificates: ")
+    assert name in line
+    for _ in range(2):
+        new = TRUST.issue(NAME).write(*server.pair)
+        assert server.looked() == ["certificates were read again: 3 names"]
+        assert (server.serial(), server.serial("sub.example")) == (new.serial, inside.serial)
+        assert server.serial(OTHER) == server.other.serial
+
+
+def test_the_default_in_a_closed_folder(server: Server) -> None:
+    """It stays the default, before the others that can be read."""
+    first = server.several / "0"
+    inside = TRUST.issue("sub.example").write(first / "fullchain.pem", first / "privkey.pem")
+    server.certificates.stopService()
+    server.certificates = Certificates(None, server.several, server.clock)
+    server.certificates.startService()
+    assert server.serial("unknown.example") == inside.serial
+    first.rename(server.several.with_name("away"))
+    first.symlink_to("0")
+    assert len(server.looked()) == 1
+    TRUST.issue(OTHER).write(server.several / "a.crt", server.several / "a.key")
+    assert server.looked() == [READ]
+    assert server.serial("unknown.example") == inside.serial
+
+
+def test_a_folder_that_is_open_again(server: Server) -> None:
+    """What was renewed in it meanwhile is taken, and that it is closed once more is told once more."""
+    for _ in range(2):
+        replace_folder(server)
+        assert len(server.looked()) == 1
+        server.several.unlink()
+        new = TRUST.issue(OTHER).write(server.several / "a.crt", server.several / "a.key")
+        assert server.looked() == [READ]
+        assert server.serial(OTHER) == new.serial
+        shutil.rmtree(server.several.with_name("away"))
+
+
+def test_a_folder_is_closed_at_start(server: Server) -> None:
+    """One sentence names it."""
+    (server.several / "sub").symlink_to("sub")
+    with pytest.raises(ConfigError, match=r"^certificates: '.*/several/sub' can't be read: .+\.$"):
+        Certificates(server.pair, server.several, server.clock)
+
+
+def test_a_certificate_that_is_gone(server: Server) -> None:
+    """It is not shown any more."""
+    (server.several / "a.crt").unlink()
+    server.looked()
+    assert server.serial(OTHER) == server.issued.serial
+
+
+def test_a_certificate_that_comes_back(server: Server) -> None:
+    """The same files in the same folder, which was away for a while, are shown again."""
+    folder = server.several / "sub"
+    inside = TRUST.issue("sub.example").write(folder / "fullchain.pem", folder / "privkey.pem")
+    server.looked()
+    folder.rename(server.several.with_name("away"))
+    server.looked()
+    assert server.serial("sub.example") == server.issued.serial
+    server.several.with_name("away").rename(folder)
+    assert server.looked() == ["certificates were read again: 3 names"]
+    assert server.serial("sub.example") == inside.serial
+
+
+def test_the_last_certificate_is_gone(server: Server) -> None:
+    """It stays in use, which is told once."""
+    for file in server.pair:
+        file.unlink()
+    certificates = Certificates(None, server.several, server.clock)
+    (server.several / "a.crt").unlink()
+    server.looked()
+    server.log.clear()
+    for _ in range(2):
+        certificates.look()
+    (line,) = server.log
+    assert line.startswith("the certificates stay as they were: certificates: there is no certificate in")
+    server.certificates = certificates
+    assert server.serial() == server.other.serial
+
+
+def test_a_change_repeats_no_line_of_another(server: Server) -> None:
+    """A broken certificate is read, and told of, when its own files change."""
+    (server.several / "a.crt").write_bytes(b"garbage\n")
+    assert len(server.looked()) == 1
+    new = TRUST.issue(NAME).write(*server.pair)
+    assert server.looked() == [READ]
+    assert (server.serial(), server.serial(OTHER)) == (new.serial, server.other.serial)

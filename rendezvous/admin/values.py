@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from rendezvous.client_config import ClientConfig
+from rendezvous.config_values import HostPort
 from rendezvous.settings import Settings
 
 
@@ -28,9 +29,9 @@ class Listening:
 def listening(settings: Settings) -> Iterator[Listening]:
     """The ports that a server with these settings listens on."""
     yield from for_clients(settings)
-    if settings.metrics is not None:
+    if isinstance(settings.metrics, HostPort):
         yield Listening("metrics", "tcp", settings.metrics.port, settings.metrics.host)
-    if settings.status is not None:
+    if isinstance(settings.status, HostPort):
         yield Listening("status page", "tcp", settings.status.port, settings.status.host)
 
 

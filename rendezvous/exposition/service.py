@@ -1,4 +1,4 @@
-"""The port for Prometheus: GET /metrics, and nothing else."""
+"""What Prometheus gets, and the port for it: GET /metrics, and nothing else."""
 
 from typing import Any
 
@@ -23,14 +23,11 @@ _TIMEOUT = 30.0
 
 
 class MetricsService(PortService):
-    """Serves `figures` at an address. The socket is bound at once: raises ConfigError."""
+    """Serves `metrics` at an address. The socket is bound at once: raises ConfigError."""
 
-    def __init__(self, where: HostPort, figures: Figures, drops: Drops, reactor: Any) -> None:
-        registry = CollectorRegistry()
-        registry.register(figures)
-        ProcessCollector(registry=registry)
+    def __init__(self, where: HostPort, metrics: Resource, drops: Drops, reactor: Any) -> None:
         root = Resource()
-        root.putChild(b"metrics", _Metrics(registry))
+        root.putChild(b"metrics", metrics)
         admission = Admission(_MOST_CONNECTIONS, _MOST_CONNECTIONS)
         policy = AcceptPolicy(admission, (), Proxies(), drops, reactor, _TIMEOUT)
         factory = WebFactory(policy, root, lambda head, source: None, None)
@@ -38,12 +35,14 @@ class MetricsService(PortService):
         super().__init__([StreamPort(reactor, sock, factory) for sock in sockets])
 
 
-class _Metrics(Resource):
+class Metrics(Resource):
     """All figures, in the format that the client asks for."""
 
-    def __init__(self, registry: CollectorRegistry) -> None:
+    def __init__(self, figures: Figures) -> None:
         super().__init__()
-        self._registry = registry
+        self._registry = CollectorRegistry()
+        self._registry.register(figures)
+        ProcessCollector(registry=self._registry)
 
     def render_GET(self, request: Request) -> bytes:
         """See Resource."""

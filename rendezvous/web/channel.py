@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
+from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
@@ -15,7 +16,7 @@ from twisted.web.server import Site
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.sockets import LINGER, end_writing, hand_over
 from rendezvous.tls import Certificates
-from rendezvous.wire.address import Address
+from rendezvous.wire.address import Address, is_ipv6
 
 PLACE = "web"
 """Where drops and refusals of the web ports are counted."""
@@ -128,6 +129,7 @@ class Channel(HTTPChannel):
             self._web.drop("body_too_long")
             self._end(_TOO_LARGE)
         else:
+            self.requests[-1].client = self._client(head.headers)
             super().allHeadersReceived()
 
     def allContentReceived(self) -> None:
@@ -173,6 +175,13 @@ class Channel(HTTPChannel):
         self._cancel_deadline()
         self._web.policy.release(self._source.host)
         super().connectionLost(reason)
+
+    def _client(self, headers: Headers) -> IPv4Address | IPv6Address:
+        """Who asks: what a trusted proxy says, or else what is seen here."""
+        named = [value.decode("latin-1") for value in headers.getRawHeaders(b"x-forwarded-for", [])]
+        real_ip = headers.getRawHeaders(b"x-real-ip", [b""])[0].decode("latin-1")
+        client = self._web.policy.proxies.client_of(self._source, named, real_ip)
+        return (IPv6Address if is_ipv6(client.host) else IPv4Address)("TCP", *client)
 
     def _leave(self, departure: Departure) -> None:
         rest = self.clearLineBuffer()

@@ -15,13 +15,13 @@ from rendezvous.stream_port import StreamPort
 from rendezvous.tls import Certificates
 from rendezvous.web.channel import Departure, Departures, Head, WebFactory
 from rendezvous.web.forwarding import ApiServer
-from rendezvous.web.site import site
+from rendezvous.web.site import Besides, plain_site, secure_site
 from rendezvous.websocket import WebSocketFactory
 from rendezvous.wire.address import Address
 
 
 class WebService(MultiService):
-    """Serves WebSocket on the paths of `websockets`, calls of the API, and little else.
+    """Serves WebSocket on the paths of `websockets`, calls of the API, `besides` over TLS, and little else.
 
     The sockets are bound at once: raises ConfigError. With --https the calls are served there alone.
     """
@@ -31,6 +31,7 @@ class WebService(MultiService):
         settings: Settings,
         websockets: Mapping[bytes, WebSocketFactory],
         certificates: Certificates | None,
+        besides: Besides,
         drops: Drops,
         reactor: Any,
     ) -> None:
@@ -48,14 +49,14 @@ class WebService(MultiService):
         )
         api = ApiServer(settings.api_server, settings.api_timeout, policy, reactor) if settings.api_server else None
         if settings.https:
-            root = site(None, 0)
+            root = secure_site(besides)
             secure = WebFactory(policy, root, _departures(websockets, api, secure=True), certificates)
             self.accepting["https"] = secure
             sockets = listen_tcp(settings.bind, settings.https, "https")
-            self.addService(PortService([StreamPort(reactor, sock, secure) for sock in sockets]))
+            self.addService(PortService([StreamPort(reactor, sock, secure) for sock in sockets], besides.ended))
         if settings.http:
             webroot = Path(settings.data, settings.acme_webroot) if settings.acme_webroot else None
-            root = site(webroot, settings.https)
+            root = plain_site(webroot, settings.https)
             api = None if settings.https else api
             plain = WebFactory(policy, root, _departures(websockets, api, secure=False), None)
             self.accepting["http"] = plain

@@ -1,7 +1,11 @@
 """What the web ports answer themselves: certificates' challenges, a way to https, and that there is nothing."""
 
+import os
 import re
+import stat
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
@@ -16,8 +20,24 @@ _LONGEST = 4096
 """Bytes of a challenge."""
 
 
-def site(acme_webroot: Path | None, https_port: int) -> Resource:
-    """The resources of a port: challenges from a folder that certbot writes to, if there is one; else nothing.
+class Besides(NamedTuple):
+    """What the port with TLS serves where it is asked for; `ended` is told when the port is closed."""
+
+    pages: Resource | None = None
+    metrics: Resource | None = None
+    ended: Callable[[], None] = lambda: None
+
+
+def secure_site(besides: Besides) -> Resource:
+    """The resources of the port with TLS: `besides`, or nothing."""
+    root = _Elsewhere(0, besides.pages)
+    if besides.metrics is not None:
+        root.putChild(b"metrics", besides.metrics)
+    return root
+
+
+def plain_site(acme_webroot: Path | None, https_port: int) -> Resource:
+    """The resources of the port without: challenges from a folder that certbot writes to, if there is one.
 
     With an `https_port` everything else is redirected to that; 0: there is none.
     """
@@ -83,17 +103,18 @@ class _Redirect(_Answer):
 
 @implementer(IResource)
 class _Elsewhere(Resource):
-    """What has no resource of its own."""
+    """What has no resource of its own: `pages`, where there are, get whole paths."""
 
-    def __init__(self, https_port: int) -> None:
+    def __init__(self, https_port: int, pages: Resource | None = None) -> None:
         super().__init__()
-        self._answer = _Redirect(https_port) if https_port else _Answer()
+        self._answer = pages or (_Redirect(https_port) if https_port else _Answer())
 
     def getChild(self, path: bytes, request: Request) -> Resource:
         """See IResource."""
+        request.prepath, request.postpath = (request.prepath or [])[:-1], [path, *(request.postpath or [])]
         return self._answer
 
-    def render(self, request: Request) -> bytes | int:
+    def render(self, request: Request) -> Any:
         """See IResource."""
         return self._answer.render(request)
 
@@ -138,5 +159,11 @@ class _Challenge(_Answer):
         return NOT_DONE_YET
 
     def _read(self) -> bytes:
-        with self._file.open("rb") as file:
-            return file.read(_LONGEST)
+        # No way out of the folder by a link, and no waiting for who writes to a pipe.
+        descriptor = os.open(self._file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                raise FileNotFoundError
+            return os.read(descriptor, _LONGEST)
+        finally:
+            os.close(descriptor)

@@ -26,6 +26,7 @@ from rendezvous.wire.proxy_protocol import parse_proxy_header
 from tests.hbbr.echo_fixture import EchoServer
 from tests.hbbr.ws_wire import handshake
 from tests.hostile.targets import NAMES, load, logins
+from tests.hostile.targets.connections import without_port
 from tests.wire.test_proxy_protocol import version_2
 
 EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
@@ -174,11 +175,14 @@ def test_proxy_headers(host: str, port: int, extensions: bytes, behind: bytes, r
     assert parse_proxy_header(header + behind) == (Address(host, port), len(header))
 
 
+PORTS = st.integers(0, 65535)
 TRUSTED = ("192.0.2.1/32", "198.51.100.0/29", "2001:db8::/125")
+WITH_PORT = st.builds(lambda host, port: f"[{host}]:{port}" if ":" in host else f"{host}:{port}", SPELLED, PORTS)
+NAMED = SPELLED | WITH_PORT | st.sampled_from(["", "unknown", "192.0.2.1", "198.51.100.300"])
 HEADERS = st.lists(
     st.tuples(
         st.sampled_from(["X-Forwarded-For", "x-forwarded-for", "X-Real-IP"]),
-        st.lists(SPELLED | st.sampled_from(["", "unknown", "192.0.2.1", "198.51.100.300"]), min_size=1, max_size=4),
+        st.lists(NAMED, min_size=1, max_size=4),
     ),
     max_size=3,
 )
@@ -198,13 +202,13 @@ def test_forwarded_addresses(headers: list[tuple[str, list[str]]], trusted: bool
 
 def expected_client(headers: list[tuple[str, list[str]]]) -> str:
     """The rule of docs/operations.md, by hand."""
-    words = [word for name, words in headers if name.lower() == "x-forwarded-for" for word in words]
-    if not any(name.lower() == "x-forwarded-for" for name, _ in headers):
+    words = [word for name, words in headers if name.lower() == "x-forwarded-for" for word in words if word]
+    if not words:
         words = next((words for name, words in headers if name == "X-Real-IP"), [""])
         words = [", ".join(words)]
     for word in reversed(words):
         try:
-            address = as_v6(word)
+            address = as_v6(without_port(word))
         except ValueError:
             break
         if not any(address in as_v6_network(network) for network in TRUSTED):

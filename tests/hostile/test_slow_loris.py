@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from tests.client.links import SecuredLink, Server
+from tests.client.threads import wait_until
 from tests.client.udp import UdpLink
 from tests.client.wire import frame, frame_header
 from tests.hbbr.relay_fixture import request
 from tests.hbbr.ws_wire import BINARY, CONT, PING, client_frame
-from tests.hostile.strangers import NAT_TEST, PORTS, UPGRADE, Crowd, address_of, connect, stranger
+from tests.hostile.strangers import NAT_TEST, PORTS, UPGRADE, Crowd, address_of, connect, ended, stranger
 from tests.integration.support import StartServer
+from tests.integration.web import start_web
 
 LIMIT = 2
 """Seconds of every time limit of the server."""
@@ -22,6 +25,9 @@ SPEAKING = "127.199.0.0/16"
 LONG_FRAME = frame_header(60_000) + b"x" * 50
 MASKED = client_frame(b"x" * 60_000)[:60]
 FRAGMENTS = client_frame(b"xx", BINARY, fin=False) + client_frame(b"", CONT, fin=False) * 9
+
+HELLO = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(50)
+"""The begin of a TLS handshake."""
 
 FRAMED = ("second", "main", "relay")
 BROWSED = ("websocket", "relay_websocket")
@@ -80,3 +86,22 @@ def test_a_byte_a_second_on_the_console_s_ports(start_server: StartServer) -> No
     for name, client in crowd.clients.items():
         assert client.lasted is not None, name
         assert client.lasted < LIMIT + SLACK, name
+
+
+def test_a_byte_a_second_of_tls(start_server: StartServer, tmp_path: Path) -> None:
+    """A handshake that never ends is ended at the time limit on each port with TLS, also after its first byte."""
+    web = start_web(start_server, tmp_path, "--first-frame-timeout", str(LIMIT))
+    ports = [(port, address_of(web.view, port)) for port in BROWSED] + [("https", ("127.0.0.1", web.https))]
+    crowd = Crowd(LIMIT * 2 + SLACK)
+    for port, address in ports:
+        crowd.add(f"{port}: hello", connect(address), HELLO[:1], HELLO[1:])
+        crowd.add(f"{port}: much of a hello", connect(address), HELLO, b"x")
+    silent = [connect(address) for _, address in ports]
+    for made in silent:
+        made.sendall(HELLO[:1])
+    crowd.run()
+    lasted = {name: client.lasted for name, client in crowd.clients.items()}
+    assert {name: t for name, t in lasted.items() if t is None or not LIMIT - 0.2 < t < LIMIT + SLACK} == {}
+    wait_until(lambda: all(map(ended, silent)), SLACK, "the end of those that sent one byte")
+    for made in silent:
+        made.close()

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from tests.client.controlling import Controlling
-from tests.integration.server import ServerProcess, free_port, run_to_end, twistd
+from tests.integration.server import ROOT, ServerProcess, free_port, run_to_end, twistd
 from tests.integration.support import NewControlled, StartServer, unique_source
 from tests.integration.systemd import Bound, activated, all_ports, notified
+from tests.integration.web import DOMAIN, TRUST, secure
 
 
 def command_line(folder: Path, port: int) -> list[str]:
@@ -45,6 +48,31 @@ def test_sockets_of_systemd(tmp_path: Path, start_server: StartServer, new_contr
             assert session.round_trip(b"hello") == b"hello"
     peer = new_controlled(replace(server.view(), host="::1"), source="::1")
     assert Controlling(server.view(), source=unique_source()).online([peer.id]) == [True]
+
+
+def test_credentials(tmp_path: Path, start_server: StartServer) -> None:
+    """With the lines of the documents, certificate and key come from where systemd puts what only root may read."""
+    text = (ROOT / "docs" / "operations.md").read_text("utf-8").partition("LoadCredential=")
+    lines = (text[1] + text[2]).partition("```")[0].replace("\\\n", "").splitlines()
+    names = [line.removeprefix("LoadCredential=").partition(":")[0] for line in lines if "LoadCredential" in line]
+    unit = (ROOT / "systemd" / "rendezvous.service").read_text("utf-8")
+    assert (
+        names
+        == re.findall(r"^#LoadCredential=(.+?):", unit, re.MULTILINE)
+        == ["certificate.pem", "private-key.pem"]
+    )
+    folder, port = tmp_path / "credentials", free_port()
+    TRUST.issue(DOMAIN).write(folder / names[0], folder / names[1], 0o400)
+    folder.chmod(0o500)
+    (words,) = [shlex.split(line.removeprefix("ExecStart=")) for line in lines if line.startswith("ExecStart=/")]
+    words = [word.replace("${CREDENTIALS_DIRECTORY}", str(folder)) for word in words]
+    assert words[words.index("--https") + 1] == "443"
+    words[words.index("--https") + 1] = str(port + 4)
+    ours = command_line(tmp_path, port)
+    theirs = [*ours[:4], *words[words.index("--data") + 2 :], *ours[4:]]
+    start_server(folder=tmp_path, port=port, command=theirs, env={"CREDENTIALS_DIRECTORY": str(folder)})
+    with secure(port + 4):
+        pass
 
 
 def test_some_sockets(tmp_path: Path, start_server: StartServer, new_controlled: NewControlled) -> None:

@@ -32,6 +32,8 @@ def webroot(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "folder").mkdir()
     (folder / "folder" / TOKEN).write_bytes(b"secret")
     (folder / "dangling").symlink_to("nowhere")
+    (folder / "elsewhere").symlink_to(Path("..", TOKEN))
+    os.mkfifo(folder / "fifo")
     for path in (folder.parent, root, root.parent):
         (path / TOKEN).write_bytes(b"secret")
     return root
@@ -79,6 +81,8 @@ NOTHING = [
     f"{CHALLENGES}/folder/{TOKEN}",
     f"{CHALLENGES}/folder%2F{TOKEN}",
     f"{CHALLENGES}/dangling",
+    f"{CHALLENGES}/elsewhere",
+    f"{CHALLENGES}/fifo",
     f"{CHALLENGES}/{TOKEN}/",
     f"{CHALLENGES}//{TOKEN}",
     f"{CHALLENGES}/../{TOKEN}",

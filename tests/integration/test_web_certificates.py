@@ -19,7 +19,7 @@ from tests.integration.web import DOMAIN, TRUST, WebServer, secure, secure_webso
 
 BLOCK = random.Random(5).randbytes(100_000)
 SEEN_WITHIN = 20.0
-"""Seconds; the server looks every five."""
+"""Seconds; the server looks every two."""
 KEPT = "stays as it was"
 
 

@@ -113,6 +113,23 @@ def test_new_files_that_only_root_may_read(public: Path, start_server: StartServ
     assert web.process.output.count(KEPT) == 1
 
 
+@pytest.mark.parametrize("closed", ["folder", "subfolder"])
+def test_a_folder_that_only_root_may_enter(public: Path, start_server: StartServer, closed: str) -> None:
+    """It stays closed, as certbot's is: a certificate beside it is renewed, the one inside stays in use."""
+    several = public / "several"
+    root_only(several / "other", "other.example")
+    if closed == "folder":
+        several.chmod(0o700)
+    web = start_as_nobody(start_server, public, 0o644, "--certificates", str(several))
+    web.process.start()
+    for _ in range(2):
+        wait_followed(web, write(web.tls, 0o644, DOMAIN))
+    with secure(web.https, "other.example"):
+        pass
+    assert "as they were" not in web.process.output
+    assert KEPT not in web.process.output
+
+
 def test_first_start(public: Path, start_server: StartServer) -> None:
     """What root makes in the user's folder is the user's; a key that is there already stays root's."""
     port, data = free_port(), public / "data"

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import random
+import socket
 import ssl
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 
@@ -20,8 +22,10 @@ from tests.client.links import (
     connected_socket,
     dial_web,
 )
+from tests.hbbr.ws_wire import client_frame, handshake
+from tests.hostile.strangers import memory
 from tests.integration.support import NewControlled, StartServer, unique_source
-from tests.integration.web import DOMAIN, TRUST, WebServer, secure_websocket, start_web
+from tests.integration.web import DOMAIN, TRUST, WebServer, secure, secure_websocket, start_web
 
 NAT_TEST = pb.RendezvousMessage(test_nat_request=pb.TestNatRequest(serial=3))
 BLOCK = random.Random(11).randbytes(3_000_000)
@@ -190,3 +194,59 @@ def test_client_hello_in_single_bytes(web: WebServer) -> None:
                     plain.sendall(bytes([byte]))
                 incoming.write(plain.recv(65536))
         assert tls.version() == "TLSv1.3"
+
+
+MESSAGE = BLOCK[:65_536]
+MOST_HELD = 24 << 20
+"""Bytes that the systems' buffers may take besides the server's own."""
+
+
+def relayed(web: WebServer, scheme: str, key: bytes) -> socket.socket:
+    """A side at the relay, on a socket that nobody reads from unless told to."""
+    made = secure(web.https) if scheme == "wss" else connected_socket(("127.0.0.1", web.http), (unique_source(), 0))
+    made.sendall(handshake("/ws/relay") + client_frame(key))
+    head = b""
+    while not head.endswith(b"\r\n\r\n"):
+        head += made.recv(1)
+    assert b" 101 " in head
+    return made
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_slow_reader(web: WebServer, scheme: str) -> None:
+    """Who sends to one that reads nothing has to wait, the server keeps little, and later all of it arrives."""
+    request = pb.RendezvousMessage(request_relay=pb.RequestRelay(uuid=str(uuid.uuid4()), licence_key=web.view.key))
+    payload = request.SerializeToString()
+    message = memoryview(client_frame(MESSAGE))
+    with relayed(web, scheme, payload) as sender, relayed(web, scheme, payload) as reader:
+        before = memory(web.process)
+        sender.settimeout(2)
+        count, left = 0, message
+        with suppress(TimeoutError):
+            while count * len(MESSAGE) < MOST_HELD:
+                left = left[sender.send(left) :]
+                if not left:
+                    count, left = count + 1, message
+        assert count * len(MESSAGE) < MOST_HELD
+        assert memory(web.process) - before < 8 << 20
+
+        with ThreadPoolExecutor(1) as pool:
+            receiving = pool.submit(received, reader, count + 1)
+            sender.settimeout(20)
+            sender.sendall(left)
+            assert receiving.result(30) == hashlib.sha256(MESSAGE * (count + 1)).hexdigest()
+
+
+def received(made: socket.socket, count: int) -> str:
+    """The checksum of as many messages of that size."""
+    total, buffer = hashlib.sha256(), b""
+    made.settimeout(20)
+    for _ in range(count):
+        while len(buffer) < 10 + len(MESSAGE):
+            more = made.recv(1 << 17)
+            assert more
+            buffer += more
+        assert buffer[:10] == b"\x82\x7f" + len(MESSAGE).to_bytes(8, "big")
+        total.update(buffer[10 : 10 + len(MESSAGE)])
+        buffer = buffer[10 + len(MESSAGE) :]
+    return total.hexdigest()

@@ -149,6 +149,13 @@ def test_api_calls(front: Front, api: Api) -> None:
     assert api.asked[1].headers.get("x-forwarded-host", api.asked[1].headers["host"]).startswith(DOMAIN)
 
 
+def test_a_long_api_call(front: Front) -> None:
+    """A call may be longer than what nginx takes by itself, such as a file or an address book."""
+    body = CHUNK * (3_000_000 // len(CHUNK))
+    status, answered, _ = call(front.secure, "POST", "/api/ab", body)
+    assert (status, answered) == (200, body[::-1])
+
+
 def test_nothing_else(front: Front) -> None:
     """Other paths lead nowhere."""
     assert call(front.secure, "GET", "/")[0] == 404

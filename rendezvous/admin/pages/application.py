@@ -28,7 +28,7 @@ from rendezvous.admin.audit import By
 from rendezvous.admin.operations import Operations
 from rendezvous.admin.pages.figures import Sampler, figures
 from rendezvous.admin.pages.formats import FORMATS
-from rendezvous.admin.pages.logins import Logins, TooOften
+from rendezvous.admin.pages.logins import TOO_MANY_REQUESTS, Logins, TooOften
 from rendezvous.admin.pages.streams import Streams
 from rendezvous.admin.peers import FURTHEST_ONLINE, ONLINE_SORTS
 from rendezvous.admin.values import NotPossible, NotThere
@@ -43,8 +43,6 @@ MOST_ENTRIES = 1000
 MOST_OFFSET = 10**15
 BY_ITSELF = ("/events", "/history")
 """What an open page asks for without anybody doing something."""
-TOO_MANY_REQUESTS = 429
-"""RFC 6585, section 4."""
 _STATIC = {
     "style.css": b"text/css",
     "overview.js": b"text/javascript",
@@ -242,7 +240,7 @@ def application(
             request.setResponseCode(FORBIDDEN)
             return page(request, "login", wrong="The password is wrong.")
         logins.log_out(cookie(request))
-        secure = request.getHeader("x-forwarded-proto") == "https"
+        secure = request.isSecure() or request.getHeader("x-forwarded-proto") == "https"
         request.addCookie(cookie_name, made, path=b"/", secure=secure, httpOnly=True, sameSite=b"strict")
         operations.audit.note(by(request), "logged in")
         return elsewhere(request, b"/")

@@ -25,6 +25,8 @@ TRIES = 5
 TRIES_WINDOW = 300.0
 MOST_WAITING = 8
 """Passwords that are compared, or wait for it, at a time; each takes time and memory."""
+TOO_MANY_REQUESTS = 429
+"""RFC 6585, section 4: how TooOften is told."""
 _NETWORKS = 10_000
 
 
@@ -69,7 +71,18 @@ class Logins:
             self._logins[key] = (self._logins[key][0], self._reactor.seconds())
 
     async def log_in(self, password: bytes, host: str) -> bytes | None:
-        """The cookie of a new login, None when the password is wrong. Raises TooOften.
+        """The cookie of a new login, None when the password is wrong. Raises TooOften."""
+        if not await self.is_right(password, host):
+            return None
+        cookie = secrets.token_urlsafe(32).encode()
+        now = self._reactor.seconds()
+        self._logins[_key(cookie)] = (now, now)
+        if len(self._logins) > MOST_LOGINS:
+            self._logins.popitem(last=False)
+        return cookie
+
+    async def is_right(self, password: bytes, host: str) -> bool:
+        """Whether this is the password. Raises TooOften.
 
         A try counts before it is compared, so that many at once are no way round.
         """
@@ -81,16 +94,11 @@ class Logins:
         self._waiting += 1
         try:
             if not await self._one_at_a_time.run(in_thread, self._reactor, _is_right, self._hash, password):
-                return None
+                return False
         finally:
             self._waiting -= 1
         self._tries.pop(_network(host))
-        cookie = secrets.token_urlsafe(32).encode()
-        now = self._reactor.seconds()
-        self._logins[_key(cookie)] = (now, now)
-        if len(self._logins) > MOST_LOGINS:
-            self._logins.popitem(last=False)
-        return cookie
+        return True
 
     def log_out(self, cookie: bytes) -> None:
         """Ends a login."""

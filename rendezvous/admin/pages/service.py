@@ -1,6 +1,5 @@
 """The status page as a service: its port, and what guards it."""
 
-from collections.abc import Sequence
 from importlib import import_module
 from ipaddress import ip_address
 from typing import Any
@@ -49,43 +48,33 @@ HEADERS = {
 
 
 class PagesService(MultiService):
-    """Serves `operations` to browsers at `where`. The socket is bound at once: raises ConfigError."""
+    """Shows `operations` to browsers that ask a port for `resource`."""
 
-    def __init__(
-        self, settings: Settings, where: HostPort, operations: Operations, drops: Drops, reactor: Any
-    ) -> None:
+    def __init__(self, settings: Settings, port: int, operations: Operations, logins: Logins, reactor: Any) -> None:
         super().__init__()
         for name in _NEEDED_LATER:
             import_module(name)
-        logins = Logins(settings.status_password, reactor)
         sampler = Sampler(operations.status, reactor)
-        streams = Streams(sampler)
-        app = application(operations, logins, sampler, streams, b"rendezvous-%d" % where.port)
-        root = _Guarded(app.resource(), settings.host, forwarded=logins.needed)
+        self.addService(sampler)
+        self._streams = Streams(sampler)
+        app = application(operations, logins, sampler, self._streams, b"rendezvous-%d" % port)
+        self.resource = _Guarded(app.resource(), settings.host, forwarded=logins.needed)
+
+    def listen(self, where: HostPort, drops: Drops, reactor: Any) -> None:
+        """Has a port of its own. The socket is bound at once: raises ConfigError."""
         admission = Admission(_MOST_CONNECTIONS, _MOST_CONNECTIONS_PER_ADDRESS)
         policy = AcceptPolicy(admission, (), Proxies(), drops, reactor, _TIMEOUT)
-        factory = WebFactory(policy, root, lambda head, source: None, None)
+        factory = WebFactory(policy, self.resource, lambda head, source: None, None)
         factory.place = PLACE
         sockets = listen_tcp(where.host, where.port, "status", where="status")
-        self.addService(sampler)
-        self.addService(_Ports([StreamPort(reactor, sock, factory) for sock in sockets], root, streams))
+        self.addService(PortService([StreamPort(reactor, sock, factory) for sock in sockets], self.ended))
 
+    def ended(self) -> None:
+        """The port is closed: browsers are to ask again on new connections.
 
-class _Ports(PortService):
-    """The port, with what is left to do on its connections when it is closed.
-
-    The process may go on for its relay sessions, while another one serves the page.
-    """
-
-    def __init__(self, ports: Sequence[StreamPort], root: "_Guarded", streams: Streams) -> None:
-        super().__init__(ports)
-        self._root = root
-        self._streams = streams
-
-    def stopService(self) -> None:
-        """Ends listening. Browsers are to ask again on new connections."""
-        super().stopService()
-        self._root.over = True
+        The process may go on for its relay sessions, while another one serves the page.
+        """
+        self.resource.over = True
         self._streams.end()
 
 

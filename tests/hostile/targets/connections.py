@@ -61,15 +61,26 @@ def _check_words(text: str, *, trusted: bool) -> None:
     proxy = EchoServer().connect().source
     named = proxies.client_of(proxy, text.splitlines(), None)
     expected = proxy.host
-    for word in reversed([word.strip() for line in text.splitlines() for word in line.split(",")]):
+    words = [word.strip() for line in text.splitlines() for word in line.split(",")]
+    for word in reversed([word for word in words if word]):
         try:
-            host = plain_host(word)
+            host = plain_host(without_port(word))
         except ValueError:
             break
         if trusted and not any(ip_address(host) in network for network in _TRUSTED):
             expected = host
             break
     assert named == proxy._replace(host=expected)
+
+
+def without_port(word: str) -> str:
+    """The address in 203.0.113.5:4711, [2001:db8::1]:443 or [2001:db8::1]; anything else as it is."""
+    host, colon, port = word.rpartition(":")
+    numbered = bool(colon) and port.isascii() and port.isdecimal() and len(port) <= 5
+    if numbered and ":" not in host:
+        return host
+    bracketed = host if numbered else word
+    return bracketed[1:-1] if bracketed[:1] == "[" and bracketed[-1:] == "]" else word
 
 
 def relay(data: bytes) -> None:
