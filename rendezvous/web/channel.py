@@ -23,7 +23,7 @@ _LARGEST_BODY = 65536
 """Bytes of a request that is answered here; calls that are forwarded may be longer."""
 _IDLE = 60
 """Seconds of silence in a request or its answer."""
-_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
@@ -36,6 +36,18 @@ class Head(NamedTuple):
     version: bytes
     headers: Headers
     length: int | None
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether the connection is to become a WebSocket."""
+        return b"websocket" in (value.lower() for value in self.headers.getRawHeaders(b"upgrade", []))
+
+    @property
+    def unambiguous(self) -> bool:
+        """Whether nobody takes the body, or a part of it, for another request."""
+        codings = [value.lower() for value in self.headers.getRawHeaders(b"transfer-encoding", [])]
+        in_chunks = codings == [b"chunked"] and self.version == b"HTTP/1.1" and not self.upgrades
+        return in_chunks or not codings
 
     def encoded(self) -> bytes:
         """The bytes of a request with this head."""
@@ -116,11 +128,14 @@ class Channel(HTTPChannel):
         """Counts what is no request. Twisted does not document it: tests/hostile fails when that changes."""
         if not self._left:
             self._web.drop("bad_request")
-            self._end(_BAD_REQUEST)
+            self._end(BAD_REQUEST)
 
     def allHeadersReceived(self) -> None:
         """Leaves HTTP, or goes on with this request."""
         head = Head(self._command, self._path, self._version, self.requests[-1].requestHeaders, self.length)
+        if not head.unambiguous:
+            self._respondToBadRequestAndDisconnect()
+            return
         departure = self._web.departures(head, self._source)
         if departure is not None:
             self._leave(departure)

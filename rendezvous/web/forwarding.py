@@ -20,7 +20,8 @@ from rendezvous.api_paths import api_path, hop_by_hop, names_client
 from rendezvous.logs import logger
 from rendezvous.sockets import LINGER, IStreamTransport, end_writing
 from rendezvous.trouble import Trouble
-from rendezvous.web.channel import Departure, Head
+from rendezvous.web.bodies import Body, Chunks, Sized
+from rendezvous.web.channel import BAD_REQUEST, PLACE, Departure, Head
 from rendezvous.wire.address import Address
 
 _BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -29,7 +30,6 @@ _SWITCHED = b"HTTP/1.1 101 "
 """How an answer begins behind which a connection is no HTTP any more."""
 _OF_THE_BODY = frozenset({"content-length", "transfer-encoding", "te", "trailer"})
 """Headers that are not for one hop here, since bodies are passed on as they are."""
-_UNLIMITED = sys.maxsize
 _UPGRADED = 3600.0
 """Seconds of silence in a connection that is no HTTP any more, such as a WebSocket."""
 _SLOW = 300.0
@@ -58,13 +58,12 @@ class ApiServer:
         path = api_path(head.target.decode("latin-1"))
         if path is None:
             return None
-        upgrade = "websocket" in (value.lower() for value in _values(head.headers, b"upgrade"))
+        upgrade = head.upgrades and head.method == b"GET"
         headers = self._headers(head, source, secure=secure, upgrade=upgrade)
         forwarded = head._replace(target=path.encode("ascii"), headers=headers)
-        passing = len(forwarded.encoded()) + (head.length or 0)
-        if head.length is None:
-            passing = _UNLIMITED
-        return Departure(Forwarding(self, source, passing, upgrade=upgrade), forwarded, stays=True)
+        begin = len(forwarded.encoded())
+        request = Chunks(begin) if head.length is None else Sized(begin + head.length)
+        return Departure(Forwarding(self, source, request, upgrade=upgrade), forwarded, stays=True)
 
     def connect(self, protocol: Protocol) -> "Deferred[IProtocol]":
         """Connects `protocol`."""
@@ -75,13 +74,13 @@ class ApiServer:
     def _headers(self, head: Head, source: Address, *, secure: bool, upgrade: bool) -> Headers:
         """The headers to send for those of a client at `source`: its own, and who it is."""
         kept_back = hop_by_hop(_values(head.headers, b"connection")) - _OF_THE_BODY
-        if head.length is not None:
-            kept_back |= {"transfer-encoding"}
         made = Headers()
         for name, values in head.headers.getAllRawHeaders():
             text = name.decode("latin-1").lower()
             if text not in kept_back and not names_client(text):
                 made.setRawHeaders(name, values)
+        if head.length is None:
+            made.setRawHeaders(b"transfer-encoding", [b"chunked"])
         made.setRawHeaders(b"host", [self._netloc.encode("ascii")])
         made.setRawHeaders(b"connection", [b"upgrade" if upgrade else b"close"])
         if upgrade:
@@ -115,16 +114,16 @@ def _values(headers: Headers, name: bytes) -> list[str]:
 class Forwarding(Protocol):
     """The client's side: what comes is passed on, and what the API server sends comes back.
 
-    Of what comes only `passing` bytes are the request, and no more is passed on: what follows is another
-    one, whose path nobody has looked at. For an `upgrade` it waits until the API server has agreed.
+    Of what comes only the `request` is passed on: what follows is another one, whose path nobody has looked at.
+    For an `upgrade` it waits until the API server has agreed.
     """
 
     transport: IStreamTransport
 
-    def __init__(self, api: ApiServer, source: Address, passing: int, *, upgrade: bool) -> None:
+    def __init__(self, api: ApiServer, source: Address, request: Body, *, upgrade: bool) -> None:
         self._api = api
         self._source = source
-        self._passing = passing
+        self._request = request
         self._upgrade = upgrade
         self._timeout = api.timeout
         self._upstream: _Upstream | None = None
@@ -143,15 +142,17 @@ class Forwarding(Protocol):
         """Passes on, or keeps what came at once until there is somebody to take it."""
         if self._over:
             return
-        passed, rest = data[: self._passing], data[self._passing :]
         if self._upstream is None:
             self._waiting += data
-        elif passed:
+            return
+        passed = self._request.feed(data)
+        if passed:
             self.heard()
-            self._passing -= len(passed)
             self._upstream.transport.write(passed)
-        if rest and self._upgrade and self._upstream is not None:
-            self._waiting += rest
+        if self._request.malformed:
+            self._refuse()
+        elif self._upgrade and len(passed) < len(data):
+            self._waiting += data[len(passed) :]
             self.transport.pauseProducing()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -223,10 +224,16 @@ class Forwarding(Protocol):
         """The API server has agreed to an upgrade, or has not."""
         waiting, self._waiting = self._waiting, b""
         if switched:
-            self._passing = _UNLIMITED
+            self._request = Sized(sys.maxsize)
             self._timeout = _UPGRADED
             self.dataReceived(waiting)
         self.transport.resumeProducing()
+
+    def _refuse(self) -> None:
+        """What comes is no request."""
+        self._api.policy.drops.count(PLACE, "bad_request")
+        self._close(LINGER, b"" if self._answered else BAD_REQUEST)
+        self._hang_up()
 
     def _failed(self, reason: Failure) -> None:
         if not self._over and not reason.check(CancelledError):

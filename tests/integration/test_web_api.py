@@ -315,43 +315,6 @@ def test_websocket(web: WebServer, api: Api) -> None:
     assert (call.named("connection"), call.named("upgrade")) == (["upgrade"], ["websocket"])
 
 
-@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "WebSocket, h2c"])
-def test_nothing_behind_a_refused_upgrade(web: WebServer, api: Api, upgrade: str) -> None:
-    """A request that hides behind one is not forwarded: its path was not looked at."""
-    path = f"/api/refused/{len(upgrade)}"
-    api.answers[path] = lambda call: call.answer(b"no", "404 Not Found", "")
-    hidden = b"GET /admin HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
-    headers = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABk\r\n".encode()
-    with Http.secure(web.https) as http:
-        assert http.ask(b"GET " + path.encode(), headers, hidden).body == b"no"
-        with contextlib.suppress(ConnectionError):
-            http.send(hidden)
-        call = api.wait_call(path)
-        assert call.ended.wait(10)
-    assert call.behind == b""
-    assert call.named("http2-settings") == []
-    assert "h2c" not in call.named("upgrade")
-
-
-def test_nothing_behind_a_request(web: WebServer, api: Api) -> None:
-    """What comes behind the body is not forwarded."""
-    hidden = b"GET /admin HTTP/1.1\r\nHost: x\r\n\r\n"
-    for number, (headers, body) in enumerate(
-        [
-            (b"", b""),
-            (b"Content-Length: 5\r\n", b"hello"),
-            (b"Connection: keep-alive, Content-Length\r\nContent-Length: 5\r\n", b"hello"),
-        ]
-    ):
-        with Http.secure(web.https) as http:
-            answer = http.ask(b"POST /api/behind/%d" % number, headers, body + hidden)
-            assert answer.body == b"answer to " + body
-            call = api.wait_call(f"/api/behind/{number}")
-            assert call.ended.wait(10)
-        assert call.behind == b""
-        assert call.named("connection") == ["close"]
-
-
 # Headers -------------------------------------------------------------------------------------------
 
 SPOOFED = (
