@@ -20,14 +20,14 @@ from rendezvous.api_paths import api_path, hop_by_hop, names_client
 from rendezvous.logs import logger
 from rendezvous.sockets import LINGER, IStreamTransport, end_writing
 from rendezvous.trouble import Trouble
+from rendezvous.web.answers import UpgradeAnswer
 from rendezvous.web.bodies import Body, Chunks, Sized
 from rendezvous.web.channel import BAD_REQUEST, PLACE, Departure, Head
 from rendezvous.wire.address import Address
 
 _BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _GATEWAY_TIMEOUT = b"HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_SWITCHED = b"HTTP/1.1 101 "
-"""How an answer begins behind which a connection is no HTTP any more."""
+_REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _OF_THE_BODY = frozenset({"content-length", "transfer-encoding", "te", "trailer"})
 """Headers that are not for one hop here, since bodies are passed on as they are."""
 _UPGRADED = 3600.0
@@ -61,9 +61,7 @@ class ApiServer:
         upgrade = head.upgrades and head.method == b"GET"
         headers = self._headers(head, source, secure=secure, upgrade=upgrade)
         forwarded = head._replace(target=path.encode("ascii"), headers=headers)
-        begin = len(forwarded.encoded())
-        request = Chunks(begin) if head.length is None else Sized(begin + head.length)
-        return Departure(Forwarding(self, source, request, upgrade=upgrade), forwarded, stays=True)
+        return Departure(Forwarding(self, source, forwarded), forwarded, stays=True)
 
     def connect(self, protocol: Protocol) -> "Deferred[IProtocol]":
         """Connects `protocol`."""
@@ -114,22 +112,31 @@ def _values(headers: Headers, name: bytes) -> list[str]:
 class Forwarding(Protocol):
     """The client's side: what comes is passed on, and what the API server sends comes back.
 
-    Of what comes only the `request` is passed on: what follows is another one, whose path nobody has looked at.
-    For an `upgrade` it waits until the API server has agreed.
+    Of what comes only the request with `head` is passed on: what follows is another one, whose path nobody has
+    looked at. What follows a request for an upgrade waits until the API server has agreed.
     """
 
     transport: IStreamTransport
 
-    def __init__(self, api: ApiServer, source: Address, request: Body, *, upgrade: bool) -> None:
+    def __init__(self, api: ApiServer, source: Address, head: Head) -> None:
         self._api = api
         self._source = source
-        self._request = request
-        self._upgrade = upgrade
+        begin = len(head.encoded())
+        self._request: Body = Chunks(begin) if head.length is None else Sized(begin + head.length)
+        self._upgrade = UpgradeAnswer() if head.upgrades else None
+        self._continues = head.headers.hasHeader(b"expect")
+        """Whether the client waits for the API server before it sends a body."""
         self._timeout = api.timeout
         self._upstream: _Upstream | None = None
         self._waiting = b""
-        self._answer = b""
         self._answered = False
+        """Whether the client has something of an answer."""
+        self._slow = False
+        """Whether the client takes nothing."""
+        self._held = False
+        """Whether the API server takes nothing."""
+        self._switched = False
+        """Whether this is no HTTP any more."""
         self._over = False
         self._timer: IDelayedCall = api.clock.callLater(self._timeout, self._silent)
 
@@ -151,7 +158,7 @@ class Forwarding(Protocol):
             self._upstream.transport.write(passed)
         if self._request.malformed:
             self._refuse()
-        elif self._upgrade and len(passed) < len(data):
+        elif self._upgrade is not None and len(passed) < len(data):
             self._waiting += data[len(passed) :]
             self.transport.pauseProducing()
 
@@ -164,21 +171,29 @@ class Forwarding(Protocol):
     def heard(self) -> None:
         """Something came, from either side."""
         if self._timer.active():
-            self._timer.reset(self._timeout)
+            self._timer.reset(_SLOW if self._slow else self._timeout)
 
     def answered(self, data: bytes) -> None:
         """The API server has sent `data`."""
         if self._over:
             return
         self.heard()
-        self._answered = True
+        upgrade = self._upgrade
+        passed = upgrade.feed(data) if upgrade is not None else data
+        if passed:
+            self._answered = True
+            self.transport.write(passed)
+        if upgrade is not None and upgrade.malformed:
+            self._api.trouble.failed("what it sent is no HTTP answer")
+            self._close(LINGER, b"" if self._answered else _BAD_GATEWAY)
+            self._hang_up()
+            return
         self._api.trouble.worked()
-        self.transport.write(data)
-        if self._upgrade:
-            self._answer += data[: len(_SWITCHED)]
-            if len(self._answer) >= len(_SWITCHED):
-                self._upgrade = False
-                self._decided(switched=self._answer.startswith(_SWITCHED))
+        if upgrade is not None and upgrade.switched:
+            self._switch()
+        elif upgrade is not None and upgrade.over:
+            self._close(_SLOW)
+            self._hang_up()
 
     def finished(self, reason: Failure) -> None:
         """The API server is gone."""
@@ -190,16 +205,28 @@ class Forwarding(Protocol):
             self._api.trouble.failed(f"it gave no answer: {reason.getErrorMessage()}")
             self._close(LINGER, _BAD_GATEWAY)
 
+    def hold(self) -> None:
+        """The API server is slow to take what the client sends."""
+        self._held = True
+        self.transport.pauseProducing()
+
+    def go_on(self) -> None:
+        """The API server has caught up."""
+        self._held = False
+        self.transport.resumeProducing()
+
     # Producer of answers: how fast the client takes them ---------------------------------------------
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the client is slow, which is not the API server's fault."""
+        self._slow = True
         if self._upstream is not None and not self._over:
             self._upstream.transport.pauseProducing()
-            self._timer.reset(_SLOW)
+            self.heard()
 
     def resumeProducing(self) -> None:
         """See IPushProducer: the client has caught up."""
+        self._slow = False
         if self._upstream is not None and not self._over:
             self._upstream.transport.resumeProducing()
             self.heard()
@@ -220,14 +247,15 @@ class Forwarding(Protocol):
         waiting, self._waiting = self._waiting, b""
         self.dataReceived(waiting)
 
-    def _decided(self, *, switched: bool) -> None:
-        """The API server has agreed to an upgrade, or has not."""
+    def _switch(self) -> None:
+        """The API server has agreed to an upgrade."""
+        self._upgrade = None
+        self._switched = True
+        self._request = Sized(sys.maxsize)
+        self._timeout = _UPGRADED
         waiting, self._waiting = self._waiting, b""
-        if switched:
-            self._request = Sized(sys.maxsize)
-            self._timeout = _UPGRADED
-            self.dataReceived(waiting)
-        self.transport.resumeProducing()
+        self.dataReceived(waiting)
+        self.go_on()
 
     def _refuse(self) -> None:
         """What comes is no request."""
@@ -241,12 +269,28 @@ class Forwarding(Protocol):
             self._close(LINGER, _BAD_GATEWAY)
 
     def _silent(self) -> None:
-        self._api.trouble.failed("it, or its client, was silent for too long")
+        """Nothing came for too long, which is the fault of whoever was to say something."""
+        answer = b""
+        if self._slow:
+            self._api.policy.drops.count(PLACE, "too_slow")
+        elif self._awaited:
+            self._api.policy.drops.count(PLACE, "no_request")
+            answer = _REQUEST_TIMEOUT
+        elif not self._switched:
+            self._api.trouble.failed("it was silent for too long")
+            answer = _GATEWAY_TIMEOUT
         if self._answered:
             self.transport.abortConnection()
         else:
-            self._close(LINGER, _GATEWAY_TIMEOUT)
+            self._close(LINGER, answer)
             self._hang_up()
+
+    @property
+    def _awaited(self) -> bool:
+        """Whether the client is to send more of its request."""
+        if self._upstream is None or self._held or self._switched or self._request.over:
+            return False
+        return self._answered or not self._continues
 
     def _close(self, seconds: float, answer: bytes = b"") -> None:
         """Ends with an `answer`; the client has some `seconds` to take everything, and is not heard."""
@@ -297,12 +341,12 @@ class _Upstream(Protocol):
         self._client.finished(reason)
 
     def pauseProducing(self) -> None:
-        """See IPushProducer: the API server is slow to take what the client sends."""
-        self._client.transport.pauseProducing()
+        """See IPushProducer."""
+        self._client.hold()
 
     def resumeProducing(self) -> None:
-        """See IPushProducer: the API server has caught up."""
-        self._client.transport.resumeProducing()
+        """See IPushProducer."""
+        self._client.go_on()
 
     def stopProducing(self) -> None:
         """See IPushProducer; connectionLost follows, and the client is to learn why."""

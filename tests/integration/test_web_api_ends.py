@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -180,3 +182,98 @@ def test_malformed_chunks_behind_an_answer(web: WebServer, api: Api) -> None:
     call = api.wait_call("/api/begun")
     assert call.ended.wait(10)
     assert call.behind == b""
+
+
+# Upgrades ------------------------------------------------------------------------------------------
+
+REFUSED = b"HTTP/1.1 404 Not Found\r\nConnection: keep-alive\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        REFUSED + b"Content-Length: 5\r\n\r\nhello",
+        REFUSED + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n",
+        b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n" + REFUSED + b"Content-Length: 5\r\n\r\nhello",
+        b"HTTP/1.1 204 No Content\r\nConnection: keep-alive\r\n\r\n",
+    ],
+)
+def test_end_of_a_refused_upgrade(web: WebServer, api: Api, answer: bytes) -> None:
+    """It is told and comes behind the answer, also when the API server keeps the connection, and is no failure."""
+
+    def refuse(call: Call) -> None:
+        call.http.send(answer)
+        listen(call)
+
+    api.answers["/api/refusal"] = refuse
+    with Http.secure(web.https) as http:
+        begin = time.monotonic()
+        head = http.ask(b"GET /api/refusal", UPGRADE)
+        while head.status == 103:
+            head = http.response()
+        assert (head.status, head.body) in ((404, b"hello"), (204, b""))
+        assert head.headers["connection"] == "close"
+        assert http.rest() == b""
+        assert time.monotonic() - begin < API_TIMEOUT
+    wait_until(lambda: all(call.ended.is_set() for call in api.calls.all()), 5, "the end for the API server")
+    assert "asking the API server failed" not in web.process.output
+
+
+def test_refused_upgrade_of_unknown_length(web: WebServer, api: Api) -> None:
+    """The answer ends with the API server's connection."""
+    api.answers["/api/unknown"] = lambda call: call.http.send(REFUSED + b"\r\nhello")
+    with Http.secure(web.https) as http:
+        answer = http.ask(b"GET /api/unknown", UPGRADE)
+        assert (answer.status, answer.body) == (404, b"hello")
+
+
+def test_switch_behind_an_interim_answer(web: WebServer, api: Api) -> None:
+    """An upgrade that the API server agrees to on second thoughts is one."""
+
+    def agree(call: Call) -> None:
+        call.http.send(b"HTTP/1.1 103 Early Hints\r\n\r\nHTTP/1.1 101 Switching Protocols\r\n")
+        call.http.send(UPGRADE + b"\r\nhello ")
+        call.http.send(b"echo of " + call.http.receive(9))
+
+    api.answers["/api/agree"] = agree
+    with Http.secure(web.https) as http:
+        assert http.ask(b"GET /api/agree", UPGRADE, b"early").status == 103
+        assert http.response().status == 101
+        assert http.receive(6) == b"hello "
+        http.send(b"late")
+        assert http.rest() == b"echo of earlylate"
+
+
+def test_upgrade_that_is_answered_with_nonsense(start_server: StartServer, tmp_path: Path, api: Api) -> None:
+    """The client is told, and the log that the API server failed."""
+    web = start_web(start_server, tmp_path, "--api-server", f"http://127.0.0.1:{api.port}")
+    api.answers["/api/nonsense"] = lambda call: call.http.send(b"hello\r\n\r\n")
+    with Http.secure(web.https) as http:
+        assert http.ask(b"GET /api/nonsense", UPGRADE).status == 502
+    web.process.wait_line("asking the API server failed: what it sent is no HTTP answer")
+
+
+# Silence -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("body", [b"Content-Length: 10\r\n\r\nab", CHUNKED + b"\r\n5\r\nab"])
+def test_silent_client(web: WebServer, api: Api, body: bytes) -> None:
+    """A client that does not go on with its request is told; nobody says that the API server failed."""
+    api.answers["/api/listening"] = listen
+    count = drops(web, "no_request")
+    with Http.secure(web.https) as http:
+        http.send(b"POST /api/listening HTTP/1.1\r\nHost: x\r\n" + body)
+        assert http.response().status == 408
+        assert http.rest() == b""
+    counted(web, "no_request", count)
+    assert "asking the API server failed" not in web.process.output
+
+
+def test_client_that_waits(start_server: StartServer, tmp_path: Path, api: Api) -> None:
+    """Who asks before it sends a body may wait for the API server, which fails then."""
+    flags = ("--api-server", f"http://127.0.0.1:{api.port}", "--api-timeout", "1")
+    web = start_web(start_server, tmp_path, *flags)
+    api.answers["/api/expected"] = listen
+    with Http.secure(web.https) as http:
+        assert http.ask(b"PUT /api/expected", b"Expect: 100-continue\r\nContent-Length: 5\r\n").status == 504
+    web.process.wait_line("asking the API server failed: it was silent for too long")
