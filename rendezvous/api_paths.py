@@ -18,6 +18,8 @@ def api_path(path: str) -> str | None:
     decoded = unquote(plain)
     if not decoded.startswith("/") or "\\" in decoded or "#" in decoded or not decoded.isprintable():
         return None
+    if any(";" in segment and segment.partition(";")[0] in (".", "..") for segment in decoded.split("/")):
+        return None  # some servers take these for ``.`` and ``..``
     normal = posixpath.normpath("/" + decoded.lstrip("/"))
     if not normal.startswith("/api/"):
         return None

@@ -426,6 +426,10 @@ def test_behind_a_trusted_proxy(start_server: StartServer, api: Api) -> None:
         "/api/%00",
         "/api/%0d%0aX:y",
         "/api/x%23y",
+        "/api/..;/admin",
+        "/api/x/%2e%2e;a=b/../admin",
+        "/api/%2e%2e%3b/admin",
+        "/api/.;/..;",
         "http://127.0.0.1/api/x",
         "https://rd.example.org/api/x",
         "*",
@@ -454,6 +458,7 @@ def test_other_paths(web: WebServer, api: Api, target: str) -> None:
         ("/api/%252e%252e/six", "/api/%252e%252e/six"),
         ("/api/seven?a=/../b&c=%2e%2e", "/api/seven?a=/../b&c=%2e%2e"),
         ("/api/eight?", "/api/eight?"),
+        ("/api/nine;/..x;y=z", "/api/nine;/..x;y=z"),
         ("/api/%E2%82%AC", "/api/%E2%82%AC"),
     ],
 )
