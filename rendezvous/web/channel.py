@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
@@ -11,6 +11,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site
+from zope.interface import implementer
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.sockets import LINGER, end_writing, hand_over
@@ -92,6 +93,7 @@ class WebFactory(AcceptingFactory):
         return channel
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(HTTPChannel):
     """One connection, for as long as it speaks HTTP. Each request must come in time.
 
@@ -101,6 +103,7 @@ class Channel(HTTPChannel):
     transport: Connection
     _left = False
     _answered = False
+    _finished = False
 
     def begin(self, factory: WebFactory, source: Address) -> None:
         """Belongs to `factory` and to the client at `source`."""
@@ -157,6 +160,8 @@ class Channel(HTTPChannel):
             self._await_request()
             self._answered = True
         super().requestDone(request)
+        if self._finished and not self.paused:
+            self.readConnectionLost()
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the client is slow; what it asks has to wait, also if it has come already."""
@@ -182,6 +187,19 @@ class Channel(HTTPChannel):
         self.transport.resumeProducing()
         self._cancel_deadline()
         self._deadline = self._web.policy.clock.callLater(LINGER, self.transport.abortConnection)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more. It gets the answers to what has come; without TLS, which ends as a whole."""
+        self._finished = True
+        if self._left:
+            self.transport.loseConnection()
+        elif self._waits and (self.transport.dataBuffer or self.transport._tempDataLen):
+            self.loseConnection()
+        elif self._waits:  # it has all: makes room for another one at once, as if this had been the whole end
+            self.transport.connectionLost(connectionDone)
+
+    def writeConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is over."""
@@ -212,8 +230,13 @@ class Channel(HTTPChannel):
         self._deadline = policy.clock.callLater(policy.header_timeout, self._late)
 
     def _cancel_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
+        if self._deadline is not None and self._waits:
             self._deadline.cancel()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a request, or the end, is to come in time."""
+        return self._deadline is not None and self._deadline.active()
 
     def _late(self) -> None:
         if self._answered and not self.requests and not self.clearLineBuffer():

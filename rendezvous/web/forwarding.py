@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
@@ -108,7 +108,7 @@ def _values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1") for value in headers.getRawHeaders(name, [])]
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Forwarding(Protocol):
     """The client's side: what comes is passed on, and what the API server sends comes back.
 
@@ -161,6 +161,17 @@ class Forwarding(Protocol):
         elif self._upgrade is not None and len(passed) < len(data):
             self._waiting += data[len(passed) :]
             self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more. Without TLS it may say so before it has its answer. Called at each resuming."""
+        if self._over:
+            self.transport.loseConnection()
+        elif self._switched or not self._request.over:
+            self._close(LINGER)
+            self._hang_up()
+
+    def writeConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""
