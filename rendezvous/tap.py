@@ -1,7 +1,7 @@
 """``twistd rendezvous``: the options, and the one place where everything is wired."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -203,7 +203,8 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
         servers["hbbr"] = hbbr
         websockets[b"/ws/relay"] = hbbr.websocket
     if settings.has_web:
-        servers["web"] = WebService(settings, websockets, certificates, drops, reactor)
+        denied: Container[str] = hbbs.denylist.entries if hbbs is not None else ()
+        servers["web"] = WebService(settings, websockets, certificates, denied, drops, reactor)
         services.addService(servers["web"])
     if settings.metrics is not None:
         services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))

@@ -58,8 +58,13 @@ class ApiServer:
         path = api_path(head.target.decode("latin-1"))
         if path is None:
             return None
-        upgrade = head.upgrades and head.method == b"GET"
-        headers = self._headers(head, source, secure=secure, upgrade=upgrade)
+        client = self._client(head.headers, source)
+        if client.host in self.policy.denied:
+            self.policy.drops.count(PLACE, "denied")
+            return Departure(None, head)
+        headers = self._headers(head)
+        for name, value in self._told(head.headers, client, source, secure=secure):
+            headers.setRawHeaders(name, [value.encode("latin-1")])
         forwarded = head._replace(target=path.encode("ascii"), headers=headers)
         return Departure(Forwarding(self, source, forwarded), forwarded, stays=True)
 
@@ -69,8 +74,9 @@ class ApiServer:
         factory.noisy = False
         return self._endpoint.connect(factory)
 
-    def _headers(self, head: Head, source: Address, *, secure: bool, upgrade: bool) -> Headers:
-        """The headers to send for those of a client at `source`: its own, and who it is."""
+    def _headers(self, head: Head) -> Headers:
+        """The headers to send for those of a client, but for who it is."""
+        upgrade = head.upgrades and head.method == b"GET"
         kept_back = hop_by_hop(_values(head.headers, b"connection")) - _OF_THE_BODY
         made = Headers()
         for name, values in head.headers.getAllRawHeaders():
@@ -83,15 +89,19 @@ class ApiServer:
         made.setRawHeaders(b"connection", [b"upgrade" if upgrade else b"close"])
         if upgrade:
             made.setRawHeaders(b"upgrade", [b"websocket"])
-        for name, value in self._client(head.headers, source, secure=secure):
-            made.setRawHeaders(name, [value.encode("latin-1")])
         return made
 
-    def _client(self, headers: Headers, source: Address, *, secure: bool) -> Iterator[tuple[bytes, str]]:
-        """What is said of the client: what is seen here, or what a trusted proxy says."""
-        proxies = self.policy.proxies
+    def _client(self, headers: Headers, source: Address) -> Address:
+        """Whose call it is: that of who is seen here, or of whom a trusted proxy names."""
         real_ip = _values(headers, b"x-real-ip")
-        client = proxies.client_of(source, _values(headers, b"x-forwarded-for"), real_ip[0] if real_ip else None)
+        forwarded_for = _values(headers, b"x-forwarded-for")
+        return self.policy.proxies.client_of(source, forwarded_for, real_ip[0] if real_ip else None)
+
+    def _told(
+        self, headers: Headers, client: Address, source: Address, *, secure: bool
+    ) -> Iterator[tuple[bytes, str]]:
+        """What is said of the `client`, and of its connection: what is seen here, or what a trusted proxy says."""
+        proxies = self.policy.proxies
         yield b"x-forwarded-for", client.host
         yield b"x-real-ip", client.host
         seen = {

@@ -1,6 +1,6 @@
 """The web ports as a service: --https and --http."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from rendezvous.wire.address import Address
 class WebService(MultiService):
     """Serves WebSocket on the paths of `websockets`, calls of the API, and little else.
 
-    The sockets are bound at once: raises ConfigError. With --https the calls are served there alone.
+    Nobody in `denied` is served. The sockets are bound at once: raises ConfigError. With --https the calls are
+    served there alone.
     """
 
     def __init__(
@@ -31,6 +32,7 @@ class WebService(MultiService):
         settings: Settings,
         websockets: Mapping[bytes, WebSocketFactory],
         certificates: Certificates | None,
+        denied: Container[str],
         drops: Drops,
         reactor: Any,
     ) -> None:
@@ -40,7 +42,7 @@ class WebService(MultiService):
         """What accepts connections, by the name of its port."""
         policy = AcceptPolicy(
             self.admission,
-            (),
+            denied,
             Proxies(settings.trusted_proxies, settings.proxy_protocol),
             drops,
             reactor,
