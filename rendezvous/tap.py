@@ -204,8 +204,9 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
         websockets[b"/ws/relay"] = hbbr.websocket
     if settings.has_web:
         denied: Container[str] = hbbs.denylist.entries if hbbs is not None else ()
-        servers["web"] = WebService(settings, websockets, certificates, denied, drops, reactor)
-        services.addService(servers["web"])
+        services.web = WebService(settings, websockets, certificates, denied, drops, reactor)
+        services.addService(services.web)
+        servers["web"] = services.web
     if settings.metrics is not None:
         services.addService(_metrics(settings.metrics, hbbs, hbbr, servers, drops, reactor))
     operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)

@@ -52,6 +52,10 @@ class ApiServer:
         self.policy = policy
         self.clock = reactor
         self.trouble = Trouble("asking the API server", self.log, reactor)
+        self.calls: set[Forwarding] = set()
+        """Those that have not got all of their answers, but for upgraded ones."""
+        self.closed = False
+        """Whether there may be no more."""
 
     def departure(self, head: Head, source: Address, *, secure: bool) -> Departure | None:
         """Where a request with `head` goes on that came over TLS (`secure`) or not; None for no call of the API."""
@@ -59,8 +63,8 @@ class ApiServer:
         if path is None:
             return None
         client = self._client(head.headers, source)
-        if client.host in self.policy.denied:
-            self.policy.drops.count(PLACE, "denied")
+        if self.closed or client.host in self.policy.denied:
+            self.policy.drops.count(PLACE, "stopping" if self.closed else "denied")
             return Departure(None, head)
         headers = self._headers(head)
         for name, value in self._told(head.headers, client, source, secure=secure):
@@ -152,6 +156,7 @@ class Forwarding(Protocol):
 
     def connectionMade(self) -> None:
         """Dials the API server."""
+        self._api.calls.add(self)
         self.transport.pauseProducing()
         self._connecting = self._api.connect(_Upstream(self)).addCallbacks(self._connected, self._failed)
 
@@ -181,10 +186,12 @@ class Forwarding(Protocol):
             self._hang_up()
 
     def writeConnectionLost(self) -> None:
-        """See IHalfCloseableProtocol."""
+        """The client's system has the whole answer."""
+        self._api.calls.discard(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""
+        self._api.calls.discard(self)
         self._api.policy.release(self._source.host)
         self._end()
         self._hang_up()
@@ -270,6 +277,7 @@ class Forwarding(Protocol):
 
     def _switch(self) -> None:
         """The API server has agreed to an upgrade."""
+        self._api.calls.discard(self)
         self._upgrade = None
         self._switched = True
         self._request = Sized(sys.maxsize)
