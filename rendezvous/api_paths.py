@@ -10,6 +10,11 @@ _HOP_BY_HOP = frozenset(
         "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
+_CLIENT = frozenset(
+    {
+        "forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-client-ip", "x-cluster-client-ip",
+    }
+)  # fmt: skip
 
 
 def api_path(path: str) -> str | None:
@@ -36,7 +41,7 @@ def names_client(header: str) -> bool:
     Some API servers read ``_`` as ``-``.
     """
     name = header.lower().replace("_", "-")
-    return name in ("forwarded", "x-real-ip") or name.startswith("x-forwarded-")
+    return name in _CLIENT or name.startswith("x-forwarded-")
 
 
 def hop_by_hop(connection: Iterable[str]) -> frozenset[str]:

@@ -24,9 +24,17 @@ _LARGEST_BODY = 65536
 """Bytes of a request that is answered here; calls that are forwarded may be longer."""
 _IDLE = 60
 """Seconds of silence in a request or its answer."""
-BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+def last_answer(status: bytes) -> bytes:
+    """The answer with a `status` behind which a connection ends. Web pages of any origin may read it."""
+    headers = b"Connection: close\r\nContent-Length: 0\r\nAccess-Control-Allow-Origin: *"
+    return b"HTTP/1.1 " + status + b"\r\n" + headers + b"\r\n\r\n"
+
+
+BAD_REQUEST = last_answer(b"400 Bad Request")
+_REFUSED = last_answer(b"503 Service Unavailable")
+_TOO_LARGE = last_answer(b"413 Content Too Large")
 
 
 class Head(NamedTuple):
@@ -45,9 +53,12 @@ class Head(NamedTuple):
 
     @property
     def unambiguous(self) -> bool:
-        """Whether nobody takes the body, or a part of it, for another request."""
+        """Whether all take it for the same request: the API server, this one, and proxies in between."""
+        new, hosts = self.version == b"HTTP/1.1", len(self.headers.getRawHeaders(b"host", []))
+        if hosts > 1 or (new and not hosts):
+            return False
         codings = [value.lower() for value in self.headers.getRawHeaders(b"transfer-encoding", [])]
-        in_chunks = codings == [b"chunked"] and self.version == b"HTTP/1.1" and not self.upgrades
+        in_chunks = codings == [b"chunked"] and new and not self.upgrades
         return in_chunks or not codings
 
     def encoded(self) -> bytes:
@@ -162,6 +173,11 @@ class Channel(HTTPChannel):
         super().requestDone(request)
         if self._finished and not self.paused:
             self.readConnectionLost()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """See HTTPChannel; nobody needs to know the version of Twisted."""
+        headers.removeHeader(b"server")
+        super().writeHeaders(version, code, reason, headers)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the client is slow; what it asks has to wait, also if it has come already."""

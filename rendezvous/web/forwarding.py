@@ -22,12 +22,12 @@ from rendezvous.sockets import LINGER, IStreamTransport, end_writing
 from rendezvous.trouble import Trouble
 from rendezvous.web.answers import UpgradeAnswer
 from rendezvous.web.bodies import Body, Chunks, Sized
-from rendezvous.web.channel import BAD_REQUEST, PLACE, Departure, Head
+from rendezvous.web.channel import BAD_REQUEST, PLACE, Departure, Head, last_answer
 from rendezvous.wire.address import Address
 
-_BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_GATEWAY_TIMEOUT = b"HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_REQUEST_TIMEOUT = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+_BAD_GATEWAY = last_answer(b"502 Bad Gateway")
+_GATEWAY_TIMEOUT = last_answer(b"504 Gateway Timeout")
+_REQUEST_TIMEOUT = last_answer(b"408 Request Timeout")
 _OF_THE_BODY = frozenset({"content-length", "transfer-encoding", "te", "trailer"})
 """Headers that are not for one hop here, since bodies are passed on as they are."""
 _UPGRADED = 3600.0
