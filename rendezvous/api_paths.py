@@ -10,6 +10,11 @@ _HOP_BY_HOP = frozenset(
         "trailer", "transfer-encoding", "upgrade",
     }
 )  # fmt: skip
+_CLIENT = frozenset(
+    {
+        "forwarded", "x-real-ip", "true-client-ip", "cf-connecting-ip", "x-client-ip", "x-cluster-client-ip",
+    }
+)  # fmt: skip
 
 
 def api_path(path: str) -> str | None:
@@ -18,6 +23,8 @@ def api_path(path: str) -> str | None:
     decoded = unquote(plain)
     if not decoded.startswith("/") or "\\" in decoded or "#" in decoded or not decoded.isprintable():
         return None
+    if any(";" in segment and segment.partition(";")[0] in (".", "..") for segment in decoded.split("/")):
+        return None  # some servers take these for ``.`` and ``..``
     normal = posixpath.normpath("/" + decoded.lstrip("/"))
     if not normal.startswith("/api/"):
         return None
@@ -34,7 +41,7 @@ def names_client(header: str) -> bool:
     Some API servers read ``_`` as ``-``.
     """
     name = header.lower().replace("_", "-")
-    return name in ("forwarded", "x-real-ip") or name.startswith("x-forwarded-")
+    return name in _CLIENT or name.startswith("x-forwarded-")
 
 
 def hop_by_hop(connection: Iterable[str]) -> frozenset[str]:

@@ -12,6 +12,7 @@ from rendezvous.hbbs.service import HbbsService
 from rendezvous.patience import Patience
 from rendezvous.peers.store import stored_in
 from rendezvous.sockets import PortService
+from rendezvous.web.service import WebService
 
 
 class Composed(MultiService):
@@ -23,13 +24,14 @@ class Composed(MultiService):
         self._patience = patience
         self.hbbs: HbbsService | None = None
         self.hbbr: HbbrService | None = None
+        self.web: WebService | None = None
         self.control: Service | None = None
         """Has a name in the data folder that only one process can have."""
 
     def hasten(self) -> None:
         """A stop waits for nothing any more."""
         self._patience.lose()
-        for server in (self.hbbs, self.hbbr):
+        for server in (self.hbbs, self.hbbr, self.web):
             if server is not None:
                 server.patience.lose()
 
@@ -37,6 +39,11 @@ class Composed(MultiService):
     def sessions(self) -> int:
         """How many relay sessions there are."""
         return len(self.hbbr.relay.sessions) if self.hbbr is not None else 0
+
+    @property
+    def calls(self) -> int:
+        """How many calls of the API the web ports forward."""
+        return self.web.calls if self.web is not None else 0
 
     def listening(self) -> list[socket.socket]:
         """All listening sockets."""
@@ -52,9 +59,9 @@ class Composed(MultiService):
         return asked + (self.hbbr.relay.waiting if self.hbbr is not None else 0)
 
     def freeze(self) -> "Deferred[None]":
-        """Serves nobody but the relay sessions: what comes waits in the sockets, and registrations are closed.
+        """Serves nobody but relay sessions and API calls: what comes waits in the sockets.
 
-        Fires when everything acknowledged is on disk, and nothing more will be written.
+        Registrations are closed. Fires when everything acknowledged is on disk, and nothing more will be written.
         """
         for service in _port_services(self):
             service.pause()
@@ -81,7 +88,7 @@ class Composed(MultiService):
             self.hbbs.refresh(stored_in(self._database))
 
     def retire(self, seconds: float) -> "Deferred[None]":
-        """Ends everything but the relay sessions; fires when they have ended, or after `seconds`."""
+        """Ends everything but relay sessions and API calls; fires when they have ended, or after `seconds`."""
         for service in _port_services(self):
             service.stopService()
         stopped: Deferred[object] = succeed(None)
@@ -89,7 +96,9 @@ class Composed(MultiService):
             self.hbbs.patience.lose()
             stopped = maybeDeferred(self.removeService, self.hbbs)
             self.hbbs = None
-        return stopped.addCallback(lambda _: self._patience.until(lambda: not self.sessions, seconds))
+        return stopped.addCallback(
+            lambda _: self._patience.until(lambda: not self.sessions and not self.calls, seconds)
+        )
 
 
 def _port_services(services: MultiService) -> Iterator[PortService]:

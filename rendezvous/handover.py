@@ -2,7 +2,7 @@
 
 The two talk over pipes, in lines. The new one says ``prepared`` once nothing is left that could keep it from
 serving. The old one then serves no more, writes all that is to be written, and says ``go``. The new one
-serves, and says ``ready PID``; the old one keeps its relay sessions only. Whatever else happens, such as
+serves, and says ``ready PID``; the old one keeps its relay sessions and API calls. Whatever else happens, such as
 ``failed WHY``, the old one goes on as before. What clients send in between waits in the sockets.
 """
 

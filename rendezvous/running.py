@@ -24,8 +24,8 @@ _LAST = 2
 class Running(MultiService):
     """`service`, and what `notifier` tells of it: that it is ready, alive, stopping.
 
-    It begins when `predecessor` serves no more. Once another process has taken over, its relay sessions have
-    `restart_timeout` seconds to end.
+    It begins when `predecessor` serves no more. Once another process has taken over, its relay sessions
+    and API calls have `restart_timeout` seconds to end.
     """
 
     log = logger()
@@ -94,9 +94,10 @@ class Running(MultiService):
         self._notifier = Notifier({})  # all else is told by the new one
         self._stop_alive()
         self.log.info(
-            "process {process} has taken over; {count} relay sessions go on here",
+            "process {process} has taken over; {count} relay sessions and {calls} API calls go on here",
             process=process,
             count=self._service.sessions,
+            calls=self._service.calls,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
             on_signal(number, self._end, self._reactor)

@@ -1,7 +1,7 @@
 """``twistd rendezvous``: the options, and the one place where everything is wired."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -208,8 +208,10 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
     operations = Operations(settings, identity, hbbs, hbbr, drops, reactor)
     besides = _besides(settings, services, servers, operations, drops, reactor)
     if settings.has_web:
-        servers["web"] = WebService(settings, websockets, certificates, besides, drops, reactor)
-        services.addService(servers["web"])
+        denied: Container[str] = hbbs.denylist.entries if hbbs is not None else ()
+        services.web = WebService(settings, websockets, certificates, besides, denied, drops, reactor)
+        services.addService(services.web)
+        servers["web"] = services.web
     if settings.control:
         services.control = ControlService(settings, operations, drops, reactor)
         services.addService(services.control)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.tcp import Connection
 from twisted.python.failure import Failure
@@ -12,6 +12,7 @@ from twisted.web.http import HTTPChannel
 from twisted.web.http_headers import Headers
 from twisted.web.resource import IResource
 from twisted.web.server import Site
+from zope.interface import implementer
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.sockets import LINGER, end_writing, hand_over
@@ -24,9 +25,17 @@ _LARGEST_BODY = 65536
 """Bytes of a request that is answered here; calls that are forwarded may be longer."""
 _IDLE = 60
 """Seconds of silence in a request or its answer."""
-_BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_REFUSED = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_TOO_LARGE = b"HTTP/1.1 413 Content Too Large\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+
+
+def last_answer(status: bytes) -> bytes:
+    """The answer with a `status` behind which a connection ends. Web pages of any origin may read it."""
+    headers = b"Connection: close\r\nContent-Length: 0\r\nAccess-Control-Allow-Origin: *"
+    return b"HTTP/1.1 " + status + b"\r\n" + headers + b"\r\n\r\n"
+
+
+BAD_REQUEST = last_answer(b"400 Bad Request")
+_REFUSED = last_answer(b"503 Service Unavailable")
+_TOO_LARGE = last_answer(b"413 Content Too Large")
 
 
 class Head(NamedTuple):
@@ -37,6 +46,21 @@ class Head(NamedTuple):
     version: bytes
     headers: Headers
     length: int | None
+
+    @property
+    def upgrades(self) -> bool:
+        """Whether the connection is to become a WebSocket."""
+        return b"websocket" in (value.lower() for value in self.headers.getRawHeaders(b"upgrade", []))
+
+    @property
+    def unambiguous(self) -> bool:
+        """Whether all take it for the same request: the API server, this one, and proxies in between."""
+        new, hosts = self.version == b"HTTP/1.1", len(self.headers.getRawHeaders(b"host", []))
+        if hosts > 1 or (new and not hosts):
+            return False
+        codings = [value.lower() for value in self.headers.getRawHeaders(b"transfer-encoding", [])]
+        in_chunks = codings == [b"chunked"] and new and not self.upgrades
+        return in_chunks or not codings
 
     def encoded(self) -> bytes:
         """The bytes of a request with this head."""
@@ -81,6 +105,7 @@ class WebFactory(AcceptingFactory):
         return channel
 
 
+@implementer(IHalfCloseableProtocol)
 class Channel(HTTPChannel):
     """One connection, for as long as it speaks HTTP. Each request must come in time.
 
@@ -90,6 +115,7 @@ class Channel(HTTPChannel):
     transport: Connection
     _left = False
     _answered = False
+    _finished = False
 
     def begin(self, factory: WebFactory, source: Address) -> None:
         """Belongs to `factory` and to the client at `source`."""
@@ -117,11 +143,14 @@ class Channel(HTTPChannel):
         """Counts what is no request. Twisted does not document it: tests/hostile fails when that changes."""
         if not self._left:
             self._web.drop("bad_request")
-            self._end(_BAD_REQUEST)
+            self._end(BAD_REQUEST)
 
     def allHeadersReceived(self) -> None:
         """Leaves HTTP, or goes on with this request."""
         head = Head(self._command, self._path, self._version, self.requests[-1].requestHeaders, self.length)
+        if not head.unambiguous:
+            self._respondToBadRequestAndDisconnect()
+            return
         departure = self._web.departures(head, self._source)
         if departure is not None:
             self._leave(departure)
@@ -144,6 +173,13 @@ class Channel(HTTPChannel):
             self._await_request()
             self._answered = True
         super().requestDone(request)
+        if self._finished and not self.paused:
+            self.readConnectionLost()
+
+    def writeHeaders(self, version: bytes, code: bytes, reason: bytes, headers: Headers) -> None:
+        """See HTTPChannel; nobody needs to know the version of Twisted."""
+        headers.removeHeader(b"server")
+        super().writeHeaders(version, code, reason, headers)
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the client is slow; what it asks has to wait, also if it has come already."""
@@ -169,6 +205,19 @@ class Channel(HTTPChannel):
         self.transport.resumeProducing()
         self._cancel_deadline()
         self._deadline = self._web.policy.clock.callLater(LINGER, self.transport.abortConnection)
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more. It gets the answers to what has come; without TLS, which ends as a whole."""
+        self._finished = True
+        if self._left:
+            self.transport.loseConnection()
+        elif self._waits and (self.transport.dataBuffer or self.transport._tempDataLen):
+            self.loseConnection()
+        elif self._waits:  # it has all: makes room for another one at once, as if this had been the whole end
+            self.transport.connectionLost(connectionDone)
+
+    def writeConnectionLost(self) -> None:
+        """See IHalfCloseableProtocol."""
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The connection is over."""
@@ -206,8 +255,13 @@ class Channel(HTTPChannel):
         self._deadline = policy.clock.callLater(policy.header_timeout, self._late)
 
     def _cancel_deadline(self) -> None:
-        if self._deadline is not None and self._deadline.active():
+        if self._deadline is not None and self._waits:
             self._deadline.cancel()
+
+    @property
+    def _waits(self) -> bool:
+        """Whether a request, or the end, is to come in time."""
+        return self._deadline is not None and self._deadline.active()
 
     def _late(self) -> None:
         if self._answered and not self.requests and not self.clearLineBuffer():

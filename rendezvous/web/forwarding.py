@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.interfaces import IDelayedCall, IProtocol, IPushProducer
+from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol, IProtocol, IPushProducer
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.python.failure import Failure
@@ -20,16 +20,16 @@ from rendezvous.api_paths import api_path, hop_by_hop, names_client
 from rendezvous.logs import logger
 from rendezvous.sockets import LINGER, IStreamTransport, end_writing
 from rendezvous.trouble import Trouble
-from rendezvous.web.channel import Departure, Head
+from rendezvous.web.answers import UpgradeAnswer
+from rendezvous.web.bodies import Body, Chunks, Sized
+from rendezvous.web.channel import BAD_REQUEST, PLACE, Departure, Head, last_answer
 from rendezvous.wire.address import Address
 
-_BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_GATEWAY_TIMEOUT = b"HTTP/1.1 504 Gateway Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-_SWITCHED = b"HTTP/1.1 101 "
-"""How an answer begins behind which a connection is no HTTP any more."""
+_BAD_GATEWAY = last_answer(b"502 Bad Gateway")
+_GATEWAY_TIMEOUT = last_answer(b"504 Gateway Timeout")
+_REQUEST_TIMEOUT = last_answer(b"408 Request Timeout")
 _OF_THE_BODY = frozenset({"content-length", "transfer-encoding", "te", "trailer"})
 """Headers that are not for one hop here, since bodies are passed on as they are."""
-_UNLIMITED = sys.maxsize
 _UPGRADED = 3600.0
 """Seconds of silence in a connection that is no HTTP any more, such as a WebSocket."""
 _SLOW = 300.0
@@ -52,19 +52,25 @@ class ApiServer:
         self.policy = policy
         self.clock = reactor
         self.trouble = Trouble("asking the API server", self.log, reactor)
+        self.calls: set[Forwarding] = set()
+        """Those that have not got all of their answers, but for upgraded ones."""
+        self.closed = False
+        """Whether there may be no more."""
 
     def departure(self, head: Head, source: Address, *, secure: bool) -> Departure | None:
         """Where a request with `head` goes on that came over TLS (`secure`) or not; None for no call of the API."""
         path = api_path(head.target.decode("latin-1"))
         if path is None:
             return None
-        upgrade = "websocket" in (value.lower() for value in _values(head.headers, b"upgrade"))
-        headers = self._headers(head, source, secure=secure, upgrade=upgrade)
+        client = self._client(head.headers, source)
+        if self.closed or client.host in self.policy.denied:
+            self.policy.drops.count(PLACE, "stopping" if self.closed else "denied")
+            return Departure(None, head)
+        headers = self._headers(head)
+        for name, value in self._told(head.headers, client, source, secure=secure):
+            headers.setRawHeaders(name, [value.encode("latin-1")])
         forwarded = head._replace(target=path.encode("ascii"), headers=headers)
-        passing = len(forwarded.encoded()) + (head.length or 0)
-        if head.length is None:
-            passing = _UNLIMITED
-        return Departure(Forwarding(self, source, passing, upgrade=upgrade), forwarded, stays=True)
+        return Departure(Forwarding(self, source, forwarded), forwarded, stays=True)
 
     def connect(self, protocol: Protocol) -> "Deferred[IProtocol]":
         """Connects `protocol`."""
@@ -72,29 +78,34 @@ class ApiServer:
         factory.noisy = False
         return self._endpoint.connect(factory)
 
-    def _headers(self, head: Head, source: Address, *, secure: bool, upgrade: bool) -> Headers:
-        """The headers to send for those of a client at `source`: its own, and who it is."""
+    def _headers(self, head: Head) -> Headers:
+        """The headers to send for those of a client, but for who it is."""
+        upgrade = head.upgrades and head.method == b"GET"
         kept_back = hop_by_hop(_values(head.headers, b"connection")) - _OF_THE_BODY
-        if head.length is not None:
-            kept_back |= {"transfer-encoding"}
         made = Headers()
         for name, values in head.headers.getAllRawHeaders():
             text = name.decode("latin-1").lower()
             if text not in kept_back and not names_client(text):
                 made.setRawHeaders(name, values)
+        if head.length is None:
+            made.setRawHeaders(b"transfer-encoding", [b"chunked"])
         made.setRawHeaders(b"host", [self._netloc.encode("ascii")])
         made.setRawHeaders(b"connection", [b"upgrade" if upgrade else b"close"])
         if upgrade:
             made.setRawHeaders(b"upgrade", [b"websocket"])
-        for name, value in self._client(head.headers, source, secure=secure):
-            made.setRawHeaders(name, [value.encode("latin-1")])
         return made
 
-    def _client(self, headers: Headers, source: Address, *, secure: bool) -> Iterator[tuple[bytes, str]]:
-        """What is said of the client: what is seen here, or what a trusted proxy says."""
-        proxies = self.policy.proxies
+    def _client(self, headers: Headers, source: Address) -> Address:
+        """Whose call it is: that of who is seen here, or of whom a trusted proxy names."""
         real_ip = _values(headers, b"x-real-ip")
-        client = proxies.client_of(source, _values(headers, b"x-forwarded-for"), real_ip[0] if real_ip else None)
+        forwarded_for = _values(headers, b"x-forwarded-for")
+        return self.policy.proxies.client_of(source, forwarded_for, real_ip[0] if real_ip else None)
+
+    def _told(
+        self, headers: Headers, client: Address, source: Address, *, secure: bool
+    ) -> Iterator[tuple[bytes, str]]:
+        """What is said of the `client`, and of its connection: what is seen here, or what a trusted proxy says."""
+        proxies = self.policy.proxies
         yield b"x-forwarded-for", client.host
         yield b"x-real-ip", client.host
         seen = {
@@ -111,31 +122,41 @@ def _values(headers: Headers, name: bytes) -> list[str]:
     return [value.decode("latin-1") for value in headers.getRawHeaders(name, [])]
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class Forwarding(Protocol):
     """The client's side: what comes is passed on, and what the API server sends comes back.
 
-    Of what comes only `passing` bytes are the request, and no more is passed on: what follows is another
-    one, whose path nobody has looked at. For an `upgrade` it waits until the API server has agreed.
+    Of what comes only the request with `head` is passed on: what follows is another one, whose path nobody has
+    looked at. What follows a request for an upgrade waits until the API server has agreed.
     """
 
     transport: IStreamTransport
 
-    def __init__(self, api: ApiServer, source: Address, passing: int, *, upgrade: bool) -> None:
+    def __init__(self, api: ApiServer, source: Address, head: Head) -> None:
         self._api = api
         self._source = source
-        self._passing = passing
-        self._upgrade = upgrade
+        begin = len(head.encoded())
+        self._request: Body = Chunks(begin) if head.length is None else Sized(begin + head.length)
+        self._upgrade = UpgradeAnswer() if head.upgrades else None
+        self._continues = head.headers.hasHeader(b"expect")
+        """Whether the client waits for the API server before it sends a body."""
         self._timeout = api.timeout
         self._upstream: _Upstream | None = None
         self._waiting = b""
-        self._answer = b""
         self._answered = False
+        """Whether the client has something of an answer."""
+        self._slow = False
+        """Whether the client takes nothing."""
+        self._held = False
+        """Whether the API server takes nothing."""
+        self._switched = False
+        """Whether this is no HTTP any more."""
         self._over = False
         self._timer: IDelayedCall = api.clock.callLater(self._timeout, self._silent)
 
     def connectionMade(self) -> None:
         """Dials the API server."""
+        self._api.calls.add(self)
         self.transport.pauseProducing()
         self._connecting = self._api.connect(_Upstream(self)).addCallbacks(self._connected, self._failed)
 
@@ -143,19 +164,34 @@ class Forwarding(Protocol):
         """Passes on, or keeps what came at once until there is somebody to take it."""
         if self._over:
             return
-        passed, rest = data[: self._passing], data[self._passing :]
         if self._upstream is None:
             self._waiting += data
-        elif passed:
+            return
+        passed = self._request.feed(data)
+        if passed:
             self.heard()
-            self._passing -= len(passed)
             self._upstream.transport.write(passed)
-        if rest and self._upgrade and self._upstream is not None:
-            self._waiting += rest
+        if self._request.malformed:
+            self._refuse()
+        elif self._upgrade is not None and len(passed) < len(data):
+            self._waiting += data[len(passed) :]
             self.transport.pauseProducing()
+
+    def readConnectionLost(self) -> None:
+        """The client sends no more. Without TLS it may say so before it has its answer. Called at each resuming."""
+        if self._over:
+            self.transport.loseConnection()
+        elif self._switched or not self._request.over:
+            self._close(LINGER)
+            self._hang_up()
+
+    def writeConnectionLost(self) -> None:
+        """The client's system has the whole answer."""
+        self._api.calls.discard(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The client is gone."""
+        self._api.calls.discard(self)
         self._api.policy.release(self._source.host)
         self._end()
         self._hang_up()
@@ -163,21 +199,29 @@ class Forwarding(Protocol):
     def heard(self) -> None:
         """Something came, from either side."""
         if self._timer.active():
-            self._timer.reset(self._timeout)
+            self._timer.reset(_SLOW if self._slow else self._timeout)
 
     def answered(self, data: bytes) -> None:
         """The API server has sent `data`."""
         if self._over:
             return
         self.heard()
-        self._answered = True
+        upgrade = self._upgrade
+        passed = upgrade.feed(data) if upgrade is not None else data
+        if passed:
+            self._answered = True
+            self.transport.write(passed)
+        if upgrade is not None and upgrade.malformed:
+            self._api.trouble.failed("what it sent is no HTTP answer")
+            self._close(LINGER, b"" if self._answered else _BAD_GATEWAY)
+            self._hang_up()
+            return
         self._api.trouble.worked()
-        self.transport.write(data)
-        if self._upgrade:
-            self._answer += data[: len(_SWITCHED)]
-            if len(self._answer) >= len(_SWITCHED):
-                self._upgrade = False
-                self._decided(switched=self._answer.startswith(_SWITCHED))
+        if upgrade is not None and upgrade.switched:
+            self._switch()
+        elif upgrade is not None and upgrade.over:
+            self._close(_SLOW)
+            self._hang_up()
 
     def finished(self, reason: Failure) -> None:
         """The API server is gone."""
@@ -189,16 +233,28 @@ class Forwarding(Protocol):
             self._api.trouble.failed(f"it gave no answer: {reason.getErrorMessage()}")
             self._close(LINGER, _BAD_GATEWAY)
 
+    def hold(self) -> None:
+        """The API server is slow to take what the client sends."""
+        self._held = True
+        self.transport.pauseProducing()
+
+    def go_on(self) -> None:
+        """The API server has caught up."""
+        self._held = False
+        self.transport.resumeProducing()
+
     # Producer of answers: how fast the client takes them ---------------------------------------------
 
     def pauseProducing(self) -> None:
         """See IPushProducer: the client is slow, which is not the API server's fault."""
+        self._slow = True
         if self._upstream is not None and not self._over:
             self._upstream.transport.pauseProducing()
-            self._timer.reset(_SLOW)
+            self.heard()
 
     def resumeProducing(self) -> None:
         """See IPushProducer: the client has caught up."""
+        self._slow = False
         if self._upstream is not None and not self._over:
             self._upstream.transport.resumeProducing()
             self.heard()
@@ -219,14 +275,22 @@ class Forwarding(Protocol):
         waiting, self._waiting = self._waiting, b""
         self.dataReceived(waiting)
 
-    def _decided(self, *, switched: bool) -> None:
-        """The API server has agreed to an upgrade, or has not."""
+    def _switch(self) -> None:
+        """The API server has agreed to an upgrade."""
+        self._api.calls.discard(self)
+        self._upgrade = None
+        self._switched = True
+        self._request = Sized(sys.maxsize)
+        self._timeout = _UPGRADED
         waiting, self._waiting = self._waiting, b""
-        if switched:
-            self._passing = _UNLIMITED
-            self._timeout = _UPGRADED
-            self.dataReceived(waiting)
-        self.transport.resumeProducing()
+        self.dataReceived(waiting)
+        self.go_on()
+
+    def _refuse(self) -> None:
+        """What comes is no request."""
+        self._api.policy.drops.count(PLACE, "bad_request")
+        self._close(LINGER, b"" if self._answered else BAD_REQUEST)
+        self._hang_up()
 
     def _failed(self, reason: Failure) -> None:
         if not self._over and not reason.check(CancelledError):
@@ -234,12 +298,28 @@ class Forwarding(Protocol):
             self._close(LINGER, _BAD_GATEWAY)
 
     def _silent(self) -> None:
-        self._api.trouble.failed("it, or its client, was silent for too long")
+        """Nothing came for too long, which is the fault of whoever was to say something."""
+        answer = b""
+        if self._slow:
+            self._api.policy.drops.count(PLACE, "too_slow")
+        elif self._awaited:
+            self._api.policy.drops.count(PLACE, "no_request")
+            answer = _REQUEST_TIMEOUT
+        elif not self._switched:
+            self._api.trouble.failed("it was silent for too long")
+            answer = _GATEWAY_TIMEOUT
         if self._answered:
             self.transport.abortConnection()
         else:
-            self._close(LINGER, _GATEWAY_TIMEOUT)
+            self._close(LINGER, answer)
             self._hang_up()
+
+    @property
+    def _awaited(self) -> bool:
+        """Whether the client is to send more of its request."""
+        if self._upstream is None or self._held or self._switched or self._request.over:
+            return False
+        return self._answered or not self._continues
 
     def _close(self, seconds: float, answer: bytes = b"") -> None:
         """Ends with an `answer`; the client has some `seconds` to take everything, and is not heard."""
@@ -290,12 +370,12 @@ class _Upstream(Protocol):
         self._client.finished(reason)
 
     def pauseProducing(self) -> None:
-        """See IPushProducer: the API server is slow to take what the client sends."""
-        self._client.transport.pauseProducing()
+        """See IPushProducer."""
+        self._client.hold()
 
     def resumeProducing(self) -> None:
-        """See IPushProducer: the API server has caught up."""
-        self._client.transport.resumeProducing()
+        """See IPushProducer."""
+        self._client.go_on()
 
     def stopProducing(self) -> None:
         """See IPushProducer; connectionLost follows, and the client is to learn why."""

@@ -1,14 +1,17 @@
 """The web ports as a service: --https and --http."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from pathlib import Path
 from typing import Any
 
 from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy, Proxies
 from rendezvous.admission import Admission
+from rendezvous.logs import logger
 from rendezvous.metrics import Drops
+from rendezvous.patience import Patience
 from rendezvous.settings import Settings
 from rendezvous.sockets import PortService, listen_tcp
 from rendezvous.stream_port import StreamPort
@@ -23,8 +26,11 @@ from rendezvous.wire.address import Address
 class WebService(MultiService):
     """Serves WebSocket on the paths of `websockets`, calls of the API, `besides` over TLS, and little else.
 
-    The sockets are bound at once: raises ConfigError. With --https the calls are served there alone.
+    Nobody in `denied` is served. The sockets are bound at once: raises ConfigError. With --https the calls are
+    served there alone.
     """
+
+    log = logger("web")
 
     def __init__(
         self,
@@ -32,22 +38,27 @@ class WebService(MultiService):
         websockets: Mapping[bytes, WebSocketFactory],
         certificates: Certificates | None,
         besides: Besides,
+        denied: Container[str],
         drops: Drops,
         reactor: Any,
     ) -> None:
         super().__init__()
+        self.patience = Patience(reactor)
+        """How long a stop waits for calls of the API."""
+        self._stop_timeout = settings.stop_timeout
         self.admission = Admission(settings.max_web_connections, settings.max_web_connections_per_address)
         self.accepting: dict[str, AcceptingFactory] = {}
         """What accepts connections, by the name of its port."""
         policy = AcceptPolicy(
             self.admission,
-            (),
+            denied,
             Proxies(settings.trusted_proxies, settings.proxy_protocol),
             drops,
             reactor,
             settings.first_frame_timeout,
         )
         api = ApiServer(settings.api_server, settings.api_timeout, policy, reactor) if settings.api_server else None
+        self._api = api
         if settings.https:
             root = secure_site(besides)
             secure = WebFactory(policy, root, _departures(websockets, api, secure=True), certificates)
@@ -62,6 +73,24 @@ class WebService(MultiService):
             self.accepting["http"] = plain
             sockets = listen_tcp(settings.bind, settings.http, "http")
             self.addService(PortService([StreamPort(reactor, sock, plain) for sock in sockets]))
+
+    @property
+    def calls(self) -> int:
+        """How many calls of the API have not got all of their answers, but for those that are WebSockets by now."""
+        return len(self._api.calls) if self._api is not None else 0
+
+    def stopService(self) -> "Deferred[None]":
+        """Stops accepting; fires when calls of the API have their answers, or after the stop timeout."""
+        for port in list(self):
+            self.removeService(port)
+        if self._api is not None:
+            self._api.closed = True
+        if self.calls and self._stop_timeout:
+            self.log.info(
+                "{count} API calls may go on for {seconds} s", count=self.calls, seconds=self._stop_timeout
+            )
+        answered = self.patience.until(lambda: not self.calls, self._stop_timeout)
+        return answered.addCallback(lambda _: maybeDeferred(super(WebService, self).stopService))
 
 
 def _departures(websockets: Mapping[bytes, WebSocketFactory], api: ApiServer | None, *, secure: bool) -> Departures:

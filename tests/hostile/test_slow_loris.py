@@ -105,3 +105,26 @@ def test_a_byte_a_second_of_tls(start_server: StartServer, tmp_path: Path) -> No
     wait_until(lambda: all(map(ended, silent)), SLACK, "the end of those that sent one byte")
     for made in silent:
         made.close()
+
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+CLIENT_HELLO = b"\x16\x03\x01\x40\x00\x01\x00\x3f\xfc\x03\x03"
+"""How a handshake of 16 KiB begins."""
+
+
+def test_a_byte_a_second_on_the_web_ports(start_server: StartServer, tmp_path: Path) -> None:
+    """A handshake, a head and a body that is answered here end at the time limit."""
+    web = start_web(start_server, tmp_path, "--first-frame-timeout", str(LIMIT))
+    crowd = Crowd(LIMIT * 2 + SLACK)
+    for name, port, begin, drops in (
+        ("https: nothing", web.https, b"", CLIENT_HELLO),
+        ("https: handshake", web.https, CLIENT_HELLO, b"x"),
+        ("http: request", web.http, b"", GET),
+        ("http: header", web.http, GET + b"X: ", b"y"),
+        ("http: body", web.http, GET + b"Content-Length: 5000\r\n\r\n", b"y"),
+        ("http: empty lines", web.http, b"", b"\r\n"),
+    ):
+        crowd.add(name, connect((web.view.host, port)), begin, drops)
+    crowd.run()
+    lasted = {name: client.lasted for name, client in crowd.clients.items()}
+    assert {name: t for name, t in lasted.items() if t is None or t > LIMIT + SLACK} == {}

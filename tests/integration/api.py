@@ -29,6 +29,8 @@ class Call:
     """What came behind the request, up to the end of the connection."""
     ended: threading.Event = field(default_factory=threading.Event)
     """Set when the connection is over."""
+    kept: bool = False
+    """Whether the connection stays for another request."""
 
     def named(self, name: str) -> list[str]:
         """The values of a header; its name in small letters."""
@@ -56,6 +58,11 @@ class Call:
         head = f"HTTP/1.1 {status}\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
         self.http.send(head.encode() + (b"" if self.method == "HEAD" else body))
 
+    def keep(self, body: bytes = b"", status: str = "200 OK") -> None:
+        """Send a whole answer and take what follows as another request, whatever the client has asked for."""
+        self.kept = True
+        self.answer(body, status, "Connection: keep-alive\r\n")
+
     def hang_up(self) -> None:
         """Say that nothing more comes, and read until the other side has said the same."""
         with contextlib.suppress(OSError):
@@ -68,6 +75,11 @@ class Call:
 def echo(call: Call) -> None:
     """Send the body back."""
     call.answer(b"answer to " + call.body())
+
+
+def keeping_echo(call: Call) -> None:
+    """Send the body back on a connection that stays."""
+    call.keep(b"answer to " + call.body())
 
 
 class Api:
@@ -121,13 +133,20 @@ class Api:
                     self._answer(Http(tls))
 
     def _answer(self, http: Http) -> None:
+        calls: list[Call] = []
+        try:
+            while not calls or calls[-1].kept:
+                calls.append(self._take(http))
+            calls[-1].hang_up()
+        finally:
+            for call in calls:
+                call.ended.set()
+
+    def _take(self, http: Http) -> Call:
         request, *lines = http.until(b"\r\n\r\n").decode("latin-1").splitlines()[:-1]
         method, target, _ = request.split(" ")
         headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
         call = Call(http, method, target, headers)
         self.calls.add(call)
-        try:
-            self.answers.get(target.partition("?")[0], echo)(call)
-            call.hang_up()
-        finally:
-            call.ended.set()
+        self.answers.get(target.partition("?")[0], echo)(call)
+        return call

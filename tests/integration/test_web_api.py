@@ -93,7 +93,9 @@ def test_after_other_requests(web: WebServer) -> None:
         assert http.ask(b"HEAD /").status == 404
         assert http.ask(b"POST /api/after", b"Content-Length: 1\r\n", b"x").body == b"answer to x"
     with Http.secure(web.https) as http:
-        http.send(b"GET / HTTP/1.1\r\n\r\nPOST /api/after HTTP/1.1\r\nContent-Length: 1\r\n\r\nx")
+        http.send(
+            b"GET / HTTP/1.1\r\nHost: x\r\n\r\nPOST /api/after HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx"
+        )
         assert [http.response().status for _ in range(2)] == [404, 200]
 
 
@@ -315,49 +317,14 @@ def test_websocket(web: WebServer, api: Api) -> None:
     assert (call.named("connection"), call.named("upgrade")) == (["upgrade"], ["websocket"])
 
 
-@pytest.mark.parametrize("upgrade", ["websocket", "h2c", "WebSocket, h2c"])
-def test_nothing_behind_a_refused_upgrade(web: WebServer, api: Api, upgrade: str) -> None:
-    """A request that hides behind one is not forwarded: its path was not looked at."""
-    path = f"/api/refused/{len(upgrade)}"
-    api.answers[path] = lambda call: call.answer(b"no", "404 Not Found", "")
-    hidden = b"GET /admin HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
-    headers = f"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: {upgrade}\r\nHTTP2-Settings: AAMAAABk\r\n".encode()
-    with Http.secure(web.https) as http:
-        assert http.ask(b"GET " + path.encode(), headers, hidden).body == b"no"
-        with contextlib.suppress(ConnectionError):
-            http.send(hidden)
-        call = api.wait_call(path)
-        assert call.ended.wait(10)
-    assert call.behind == b""
-    assert call.named("http2-settings") == []
-    assert "h2c" not in call.named("upgrade")
-
-
-def test_nothing_behind_a_request(web: WebServer, api: Api) -> None:
-    """What comes behind the body is not forwarded."""
-    hidden = b"GET /admin HTTP/1.1\r\nHost: x\r\n\r\n"
-    for number, (headers, body) in enumerate(
-        [
-            (b"", b""),
-            (b"Content-Length: 5\r\n", b"hello"),
-            (b"Connection: keep-alive, Content-Length\r\nContent-Length: 5\r\n", b"hello"),
-        ]
-    ):
-        with Http.secure(web.https) as http:
-            answer = http.ask(b"POST /api/behind/%d" % number, headers, body + hidden)
-            assert answer.body == b"answer to " + body
-            call = api.wait_call(f"/api/behind/{number}")
-            assert call.ended.wait(10)
-        assert call.behind == b""
-        assert call.named("connection") == ["close"]
-
-
 # Headers -------------------------------------------------------------------------------------------
 
 SPOOFED = (
     b"X-Forwarded-For: 192.0.2.1\r\nx-forwarded-for: 192.0.2.2, 192.0.2.3\r\nX_Forwarded_For: 192.0.2.4\r\n"
     b"X-Real-IP: 192.0.2.5\r\nX-Real_IP: 192.0.2.6\r\nForwarded: for=192.0.2.7;proto=http;host=evil.example\r\n"
     b"X-Forwarded-Proto: http\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Port: 1\r\nX-Forwarded-Ssl: off\r\n"
+    b"True-Client-IP: 192.0.2.8\r\nCF-Connecting-IP: 192.0.2.9\r\nCF_Connecting_IP: 192.0.2.10\r\n"
+    b"X-Client-IP: 192.0.2.11\r\nX-Cluster-Client-IP: 192.0.2.12\r\n"
 )
 
 
@@ -463,6 +430,10 @@ def test_behind_a_trusted_proxy(start_server: StartServer, api: Api) -> None:
         "/api/%00",
         "/api/%0d%0aX:y",
         "/api/x%23y",
+        "/api/..;/admin",
+        "/api/x/%2e%2e;a=b/../admin",
+        "/api/%2e%2e%3b/admin",
+        "/api/.;/..;",
         "http://127.0.0.1/api/x",
         "https://rd.example.org/api/x",
         "*",
@@ -491,6 +462,7 @@ def test_other_paths(web: WebServer, api: Api, target: str) -> None:
         ("/api/%252e%252e/six", "/api/%252e%252e/six"),
         ("/api/seven?a=/../b&c=%2e%2e", "/api/seven?a=/../b&c=%2e%2e"),
         ("/api/eight?", "/api/eight?"),
+        ("/api/nine;/..x;y=z", "/api/nine;/..x;y=z"),
         ("/api/%E2%82%AC", "/api/%E2%82%AC"),
     ],
 )
@@ -535,7 +507,8 @@ def test_silent(web: WebServer, api: Api) -> None:
     with Http.secure(web.https) as silent, Http.secure(web.https) as cut:
         for http, path in ((silent, b"silent"), (cut, b"half")):
             http.send(b"GET /api/" + path + b" HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert silent.response().status == 504
+        answer = silent.response()
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (504, "*")
         assert cut.head().status == 200
         cut.wait_closed()
         assert cut.buffer == b"hello"
@@ -547,7 +520,8 @@ def test_no_answer(web: WebServer, api: Api) -> None:
     """An API server that closes without a word."""
     api.answers["/api/nothing"] = lambda call: None
     with Http.secure(web.https) as http:
-        assert http.ask(b"GET /api/nothing").status == 502
+        answer = http.ask(b"GET /api/nothing")
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (502, "*")
 
 
 def test_limit_counts_calls(start_server: StartServer, tmp_path: Path, api: Api) -> None:

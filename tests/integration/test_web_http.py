@@ -79,6 +79,7 @@ def test_two_requests_on_one_connection(dial: Dial) -> None:
             assert answer.status == nothing(http)
             assert answer.headers["content-length"] == str(len(answer.body))
             assert answer.headers["x-content-type-options"] == "nosniff"
+            assert "server" not in answer.headers
         assert http.ask(b"POST /", b"Content-Length: 5\r\n", b"hello").status == nothing(http)
         body = bytes(LARGEST_BODY)
         assert http.ask(b"PUT /", b"Content-Length: %d\r\n" % len(body), body).status == nothing(http)
@@ -142,15 +143,18 @@ MALFORMED = {
     "no colon": b"GET / HTTP/1.1\r\nHost\r\n\r\n",
     "space in a name": b"GET / HTTP/1.1\r\nHo st: x\r\n\r\n",
     "zero in a value": b"GET / HTTP/1.1\r\nHost: x\0y\r\n\r\n",
-    "length no number": b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\nhello",
-    "length negative": b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\nhello",
-    "two lengths": b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhello",
-    "length and chunks": b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
-    "other encoding": b"POST / HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\nhello",
+    "length no number": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: x\r\n\r\nhello",
+    "length negative": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\nhello",
+    "two lengths": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nhello",
+    "length and chunks": GET[:-2] + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    "other encoding": b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip\r\n\r\nhello",
+    "no host": b"GET / HTTP/1.1\r\n\r\n",
+    "two hosts": GET.replace(b"\r\n\r\n", b"\r\nHost: rd.example.org\r\n\r\n"),
+    "two hosts of an old client": b"GET / HTTP/1.0\r\nHost: a\r\nHost: b\r\n\r\n",
     "long line": b"GET /" + b"x" * 20_000 + b" HTTP/1.1\r\n\r\n",
-    "long header": b"GET / HTTP/1.1\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
+    "long header": b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"x" * 20_000 + b"\r\n\r\n",
     "much without an end": b"x" * 100_000,
-    "many headers": b"GET / HTTP/1.1\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(600)) + b"\r\n",
+    "many headers": b"GET / HTTP/1.1\r\nHost: x\r\n" + b"".join(b"X%d: y\r\n" % n for n in range(600)) + b"\r\n",
     "bad, and more": b"GET\r\n" + GET * 20,
     "bad header, and more": b"GET / HTTP/1.1\r\nX\r\n\r\n" + GET * 20,
     "bad header in the middle": b"GET / HTTP/1.1\r\nX\r\nY: z\r\nHost: x\r\n\r\n",
@@ -172,6 +176,14 @@ def test_malformed(dial: Dial, kind: str) -> None:
             assert http.rest() == b""
     with dial() as http:
         assert http.ask(b"GET /").status == nothing(http)
+
+
+@pytest.mark.parametrize(("length", "status"), [(b"x", 400), (b"99999", 413)])
+def test_web_pages_are_told_what_is_wrong(dial: Dial, length: bytes, status: int) -> None:
+    """Also what is not answered by a resource may be read by pages of any origin."""
+    with dial() as http:
+        answer = http.ask(b"POST /", b"Origin: https://app.example\r\nContent-Length: " + length + b"\r\n")
+        assert (answer.status, answer.headers["access-control-allow-origin"]) == (status, "*")
 
 
 ODD = {
@@ -211,7 +223,7 @@ def test_body_too_long(dial: Dial, head: bytes, expect: bytes) -> None:
     with dial() as http:
         assert http.ask(b"POST /", head, bytes(LARGEST_BODY + 1)).status == 413
     with dial() as http:
-        http.send(b"POST / HTTP/1.1\r\n" + head + b"\r\n")
+        http.send(b"POST / HTTP/1.1\r\nHost: x\r\n" + head + b"\r\n")
         for _ in range(20):
             http.send(bytes(LARGEST_BODY))
         assert http.response().status == 413
@@ -235,7 +247,7 @@ SLOW = {
     "nothing": b"",
     "half a line": b"GET / HT",
     "half a head": GET[:-2],
-    "half a body": b"POST / HTTP/1.1\r\nContent-Length: 5\r\n\r\nhell",
+    "half a body": b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhell",
     "half a second request": GET + GET[:-2],
 }
 
@@ -414,7 +426,7 @@ def test_connections_left_open_by_the_client(web: WebServer) -> None:
         closing,
         b"GET / HTTP/1.0\r\n\r\n",
         b"nonsense\r\n\r\n",
-        b"POST / HTTP/1.1\r\nContent-Length: 99999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 99999\r\n\r\n",
     ]
     before = descriptors(web)
     with contextlib.ExitStack() as stack:
