@@ -77,10 +77,11 @@ class DatagramPort:
         self.received = 0
 
     def startListening(self) -> None:
-        """Begins to receive."""
+        """Begins to receive, unless it does already."""
         self._protocol.transport = self
         self._reactor.addReader(self)
-        self._look.start(_LOOK, now=False)
+        if not self._look.running:
+            self._look.start(_LOOK, now=False)
 
     def pauseListening(self) -> None:
         """Stops receiving; what comes waits in the socket. Sending goes on."""

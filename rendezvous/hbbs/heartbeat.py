@@ -9,11 +9,13 @@ from itertools import islice
 from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from rendezvous.address_lists import AddressList
 from rendezvous.datagram_port import QuickAnswer, QuickDatagramProtocol, Usual
 from rendezvous.hbbs.client_settings import ClientSettings
 from rendezvous.peers.directory import Directory
+from rendezvous.wire.address import plain_host
 
 _REGISTER_PEER = 0x32
 """Tag of RendezvousMessage.register_peer."""
@@ -30,6 +32,8 @@ _HEADS = {
 """First four bytes -> where the id ends, and the size; there is no serial behind it, or one below 128."""
 ANSWER = b"\x3a\x00"
 """RegisterPeerResponse with request_pk false."""
+_UNKNOWN = b"\x3a\x02\x10\x01"
+"""RegisterPeerResponse with request_pk true."""
 
 
 _Waiting = tuple[bytes, bytes, tuple[Any, ...], QuickDatagramProtocol]
@@ -90,7 +94,7 @@ class Heartbeats:
                 return None
             peer = get(id)
             if peer is None:
-                if is_unknown(id) or (denied.any and (id in denied or source[0] in denied)):
+                if is_unknown(id) or (denied.any and (id in denied or plain_host(source[0]) in denied)):
                     return None
                 return self._wait(id, (datagram, place, source, protocol))
             if peer.connection is not None or peer.host != source[0] or not peer.pk:
@@ -145,15 +149,23 @@ class Heartbeats:
             del self._waiting[id]
         self._directory.restore(asked).addBoth(self._restored, asked)
 
-    def _restored(self, _: object, asked: "dict[str, _Waiting]") -> None:
-        """Those that are in memory now get their answers; the others are left to the slow path."""
+    def _restored(self, result: object, asked: "dict[str, _Waiting]") -> None:
+        """Those that are in memory now get their answers; those that are not stored are asked for their keys.
+
+        Whatever else there is, such as a store that fails, is left to the slow path.
+        """
         self._asking = bool(self._waiting)
         if self._asking:
             self._ask()
-        now = self._clock.seconds()
+        looked_up = not isinstance(result, Failure)
+        now, denied = self._clock.seconds(), self._denied
         for id, (datagram, place, source, protocol) in asked.items():
-            in_memory = self._directory.get(id) is not None
-            answer = protocol.quick_answer(datagram, place, source, now) if in_memory else None
+            if self._directory.get(id) is not None:
+                answer = protocol.quick_answer(datagram, place, source, now)
+            elif looked_up and not (denied.any and (id in denied or plain_host(source[0]) in denied)):
+                answer = _UNKNOWN
+            else:
+                answer = None
             if answer is None:
                 protocol.datagramReceived(datagram, source)
             else:

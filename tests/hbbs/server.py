@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from itertools import count
 from pathlib import Path
-from socket import AF_INET6, SOCK_DGRAM, SOCK_STREAM, SocketKind, socket
+from socket import AF_INET, AF_INET6, SOCK_DGRAM, SOCK_STREAM, SocketKind, socket
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
@@ -58,13 +57,23 @@ def record(id: str, host: str) -> PeerRecord:
     return PeerRecord(id, uuid_of(id), pk_of(id), host)
 
 
-def _ports() -> Iterator[int]:
-    """Main ports that are free, away from those of other processes that test."""
-    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
-    for number in count(os.getpid() * 41):
-        port = 2001 + worker % 4 * 4000 + number % 1000 * 4
+def reserve_ports() -> tuple[int, socket]:
+    """A main port that is free with its neighbors, and a socket that keeps it ours until it is closed.
+
+    Looking alone is not enough: another process that tests may look at the same moment.
+    """
+    for number in _numbers:
+        port = 2001 + number % 4000 * 4
+        reserved = socket(AF_INET, SOCK_DGRAM)
+        try:
+            reserved.bind(("127.0.0.1", port + 1))
+        except OSError:
+            reserved.close()
+            continue
         if all(_is_free(port + offset, kind) for offset in (-1, 0, 2) for kind in (SOCK_STREAM, SOCK_DGRAM)):
-            yield port
+            return port, reserved
+        reserved.close()
+    raise AssertionError("numbers have no end")
 
 
 def _is_free(port: int, kind: SocketKind) -> bool:
@@ -76,7 +85,7 @@ def _is_free(port: int, kind: SocketKind) -> bool:
     return True
 
 
-_PORTS = _ports()
+_numbers = count(os.getpid() * 41)
 
 
 class Server:
@@ -95,14 +104,15 @@ class Server:
         self.drops = Drops()
         self.reactor = TestReactor()
         self._identity = Identity(signing_key, licence_key)
-        self.service = self._listen(settings)
+        port, self._reserved = reserve_ports()
+        self.service = self._listen(settings | {"port": str(port)})
         self.service.startService()
         self.reactor.settle()
 
     def _listen(self, flags: dict[str, str]) -> HbbsService:
         """The service on ports that are free, whose sockets nobody reads."""
         folder = Path(self._folder.name)
-        self.settings = load("hbbs", flags | {"port": str(next(_PORTS))}, directory=folder, environ={})
+        self.settings = load("hbbs", flags, directory=folder, environ={})
         self.ids = KnownIds(self.store.records)
         stored = Stored(len(self.store.records), *self.store.client_settings, self.ids)
         return HbbsService(self.settings, self._identity, self.store, stored, self.drops, self.reactor)
@@ -116,6 +126,7 @@ class Server:
         self.store.holding = self.store.broken = False
         self.service.patience.lose()  # whatever a test has left pending
         self.service.stopService()
+        self._reserved.close()
         self._folder.cleanup()
 
     # Clients ---------------------------------------------------------------------------------------

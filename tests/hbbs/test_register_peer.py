@@ -6,7 +6,7 @@ import pytest
 
 from rendezvous.wire import rendezvous_pb2 as pb
 from rendezvous.wire.address import Address
-from tests.hbbs.clients import only
+from tests.hbbs.clients import only, wrap
 from tests.hbbs.conftest import MakeServer
 from tests.hbbs.server import B_ID, B_V6, STRANGER, A, B, Server, record
 from tests.peers.memory_store import MemoryPeerStore
@@ -49,6 +49,31 @@ def test_known_from_the_store(make_server: MakeServer) -> None:
     assert not asks_for_key(server, B_ID, B)
     assert server.online(B_ID) == [True]
     assert reached_at(server) == [B]
+
+
+def test_many_from_the_store(make_server: MakeServer) -> None:
+    """All who come back after a restart are looked up together, or together in the next look-up."""
+    ids = [f"peer-{i}" for i in range(1000)]
+    server = make_server(MemoryPeerStore(*(record(id, B.host) for id in ids)))
+    server.store.holding = True
+    for number, id in enumerate(ids):
+        server.udp(B._replace(port=2000 + number)).send_bytes(wrap(pb.RegisterPeer(id=id)))
+        if number == 400:
+            server.reactor.settle()
+    while server.store.held:
+        server.store.release()
+        server.reactor.settle()
+    assert [len(load) for load in server.store.loads] == [401, 599]
+    assert len(server.reactor.datagrams) == 1000
+    assert all(server.online(*ids))
+
+
+def test_perhaps_known(make_server: MakeServer) -> None:
+    """An id that only the store can tell to be unknown is looked up once, and its client asked for its key."""
+    server = make_server()
+    server.ids.add("perhaps-1")
+    assert asks_for_key(server, "perhaps-1", B)
+    assert server.store.loads == [["perhaps-1"]]
 
 
 def test_known_from_the_store_at_another_address(make_server: MakeServer) -> None:

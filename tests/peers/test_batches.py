@@ -222,6 +222,16 @@ class TestCommits:
         assert [outcome.results for outcome in outcomes] == [[True], [False]]
         assert store.records["id"].uuid == b"first"
 
+    def test_whoever_came_late_hears_of_a_failed_commit(self, store: MemoryPeerStore) -> None:
+        """A machine that wants an id of a commit that fails is told of the failure, not that the id is taken."""
+        commits = Commits(store, Clock(), 100)
+        store.holding = True
+        commits.save(record("running"))
+        outcomes = [Outcome(commits.save(record("id", uuid=uuid))) for uuid in (b"first", b"late", b"later")]
+        store.release()
+        store.fail()
+        assert [(outcome.results, outcome.errors) for outcome in outcomes] == [([], [StoreFailed])] * 3
+
     def test_save_from_within_an_answer(self, store: MemoryPeerStore) -> None:
         """An answer may save the next record."""
         commits = Commits(store, Clock(), 100)

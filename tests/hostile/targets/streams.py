@@ -12,8 +12,8 @@ from zope.interface import implementer
 from rendezvous.wire.address import Address
 from tests.client.wire import frame
 from tests.hbbr.relay_fixture import MemoryRelay
+from tests.hbbs.both_ways import by_short_path, by_slow_path, populated
 from tests.hbbs.server import A_V6, A, B, Server
-from tests.hbbs.test_fast_paths import by_short_path, by_slow_path, populated
 from tests.hbbs.test_fuzz import SEEDS, send_all
 from tests.hostile.targets import Source, Target, as_text, pieces
 
@@ -77,11 +77,11 @@ def short_requests(data: bytes) -> None:
         server.reactor.datagrams.clear()
     if not data:
         return
-    received, source = by_short_path(fast, data)
-    if received is None:
+    port, other = fast.settings.port, slow.settings.port
+    received, closed, handed_over = by_short_path(fast, data, B, port)
+    if handed_over is not None:
         return
-    assert (received, True) == by_slow_path(slow, data, source)
-    slow.reactor.settle()  # the connection is gone then, and makes room for the next one
+    assert (received, closed) == by_slow_path(slow, data, B, other)
     assert fast.drops.counts == slow.drops.counts
     assert fast.reactor.datagrams == slow.reactor.datagrams
 
