@@ -214,6 +214,7 @@ static buffer register_peer(int i) {
   buffer m;
   m.n = 0;
   put_text(&m, 1, id);
+  put_number(&m, 2, 3);  // the serial, which every client sends
   return wrap(6, &m);
 }
 

@@ -106,6 +106,9 @@ async def test_what_was_written_meanwhile(tmp_path: Path) -> None:
         await other.close()
         assert hbbs.directory.is_unknown("123456789")
         service.refresh()
+        assert not hbbs.directory.is_unknown("nobody")  # it is not known yet whose ids there are
+        await hbbs.patience.until(lambda: hbbs.directory.is_unknown("nobody"), 20)
+        assert hbbs.directory.is_unknown("nobody")
         assert not hbbs.directory.is_unknown("123456789")
         assert hbbs.directory.stored == 1
         assert hbbs.spoken.client_settings.serial == 7

@@ -122,3 +122,33 @@ async def test_an_error_does_not_end_a_udp_port() -> None:
             assert await deferToThread(client.recv, 100) == b"hello"
     finally:
         service.stopService()
+
+
+class Endless(Echo):
+    """For each datagram that comes sends itself another one, so that there is always one more."""
+
+    received = 0
+
+    def datagramReceived(self, datagram: bytes, addr: tuple[Any, ...]) -> None:
+        """See DatagramProtocol."""
+        self.received += 1
+        self.transport.write(datagram, self.transport.socket.getsockname())
+
+
+@on_reactor
+async def test_connections_are_served_beside_a_flood_of_datagrams() -> None:
+    """Who connects is answered while datagrams come without an end."""
+    sock = listen_udp("127.0.0.1", 0, "port", 0)[0]
+    flood, tcp = Endless(), listen_tcp("127.0.0.1", 0, "port")[0]
+    port = tcp.getsockname()[1]
+    udp = DatagramPort(reactor, sock, flood, Drops(), "udp")
+    service = PortService([udp, StreamPort(reactor, tcp, Greeting())])
+    service.startService()
+    try:
+        udp.write(b"again", sock.getsockname())
+        for _ in range(20):
+            before = flood.received
+            assert await deferToThread(ask, "127.0.0.1", port) == b"127.0.0.1"
+            assert flood.received > before
+    finally:
+        service.stopService()

@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from rendezvous.peers.batches import Commits, Lookups, QueueFull, log, store_failed
 from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
+from rendezvous.peers.learning import Learning
 from rendezvous.peers.seen_days import SeenDays
 from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
@@ -100,6 +101,7 @@ class Directory:
         self._ids = ids
         self.stored = stored
         """How many peers the store holds, with those that are being written."""
+        self._learning = Learning(store, clock)
         self.days = SeenDays(store, clock, self._peers.values)
         self._sweep = LoopingCall(self.sweep)
         self._sweep.clock = clock
@@ -122,11 +124,13 @@ class Directory:
         if self._sweeping is not None and self._sweeping.active():
             self._sweeping.cancel()
         self.days.stop()
+        self._learning.stop()
         return self._store.close()
 
     def restock(self, stored: int, ids: KnownIds) -> None:
-        """Another process has written to the store, which has so many peers now, with these `ids`."""
+        """Another process has written to the store, which has so many peers now; `ids` will be those of them."""
         self.stored, self._ids = stored, ids
+        self._learning.begin(ids)
 
     @property
     def waiting(self) -> int:

@@ -28,6 +28,8 @@ _BUSY = 5.0
 """Seconds to wait for another process that has the database locked."""
 _ROWS = 100
 """Rows of one statement."""
+_SLICE = 1000
+"""Ids that are read at once, while others are served."""
 
 
 class PeerRecord(NamedTuple):
@@ -69,6 +71,12 @@ class IPeerStore(Interface):
 
     def note_seen(ids: Collection[str], day: int) -> "Deferred[None]":
         """Notes that peers were online on a day, in days since 1970-01-01."""
+
+    def ids_behind(place: bytes) -> "Deferred[tuple[Sequence[str], bytes]]":
+        """A slice of all ids, behind that place in the store (empty: from its beginning), and the place it ends at.
+
+        There are no ids behind the last slice.
+        """
 
     def close() -> "Deferred[None]":
         """Fires when everything is written and closed."""
@@ -136,6 +144,11 @@ class SQLitePeerStore:
         noted: Deferred[None] = self._pool.runInteraction(upkeep.note_seen, ids, day)
         return noted
 
+    def ids_behind(self, place: bytes) -> "Deferred[tuple[Sequence[str], bytes]]":
+        """See IPeerStore; a place is the key of a row."""
+        read: Deferred[tuple[Sequence[str], bytes]] = self._pool.runInteraction(_ids_behind, place)
+        return read
+
     def close(self) -> "Deferred[None]":
         """See IPeerStore; what was asked for before is done first, since there is one thread."""
         done: Deferred[None] = self._pool.runInteraction(lambda _: None)
@@ -143,7 +156,7 @@ class SQLitePeerStore:
 
 
 class Stored(NamedTuple):
-    """What a database held at start: how many peers, what clients were told last, and whose ids."""
+    """What a database holds: how many peers, what clients were told last, and whose ids."""
 
     peers: int
     serial: int
@@ -224,10 +237,14 @@ def _check(path: Path) -> None:
 
 
 def stored_in(path: Path) -> Stored:
-    """What the database at `path`, which is ready, holds by now. Blocks. Raises StoreError."""
+    """What the database at `path`, which is ready, holds by now; its ids are still to be added.
+
+    Blocks, but not for long. Raises StoreError.
+    """
     try:
         with closing(sqlite3.connect(path, timeout=_BUSY)) as connection:
-            return _stored(connection)
+            peers = _count(connection)
+            return Stored(peers, *_told(connection), KnownIds(expected=peers, whole=False))
     except sqlite3.Error as error:
         raise StoreError(f"db-url: {str(path)!r} can't be read: {error}.") from None
 
@@ -241,9 +258,14 @@ def _upgrade(connection: sqlite3.Connection) -> Stored:
 
 
 def _stored(connection: sqlite3.Connection) -> Stored:
-    peers = connection.execute("select count(*) from peer").fetchone()[0]
+    peers = _count(connection)
     ids = KnownIds((row[0] for row in connection.execute("select id from peer")), expected=peers)
     return Stored(peers, *_told(connection), ids)
+
+
+def _count(connection: sqlite3.Connection) -> int:
+    peers: int = connection.execute("select count(*) from peer").fetchone()[0]
+    return peers
 
 
 def _told(connection: sqlite3.Connection) -> tuple[int, tuple[str, ...]]:
@@ -293,6 +315,16 @@ def _load(transaction: Transaction, ids: str) -> dict[str, PeerRecord]:
     )
     rows = json.loads(transaction.fetchone()[0])
     return {id: PeerRecord(id, bytes.fromhex(uuid), bytes.fromhex(pk), host_in(ip)) for id, uuid, pk, ip in rows}
+
+
+def _ids_behind(transaction: Transaction, place: bytes) -> tuple[Sequence[str], bytes]:
+    transaction.execute(
+        "select json_group_array(cast(id as text)), max(guid) from"
+        " (select guid, id from peer where guid > ? order by guid limit ?)",
+        (place, _SLICE),
+    )
+    ids, last = transaction.fetchone()
+    return json.loads(ids), place if last is None else last
 
 
 def _guids(count: int) -> Iterator[bytes]:

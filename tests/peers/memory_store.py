@@ -67,6 +67,11 @@ class MemoryPeerStore:
         """See IPeerStore."""
         return self._do(lambda: self.seen.update(dict.fromkeys(ids, day)))
 
+    def ids_behind(self, place: bytes) -> Deferred[tuple[Sequence[str], bytes]]:
+        """See IPeerStore; a place is a number."""
+        start = int(place or b"0")
+        return self._do(lambda: ([*self.records][start : start + 2], str(start + 2).encode()))
+
     def close(self) -> Deferred[None]:
         """See IPeerStore."""
         self.closed = True

@@ -366,3 +366,23 @@ async def test_note_seen(store: SQLitePeerStore, path: Path) -> None:
     assert rows(path, "select * from seen") == [("ada-1234", 9)]
     assert await store.rename("ada-1234", "new-1234", ADA.uuid)
     assert rows(path, "select * from seen") == [("new-1234", 9)]
+
+
+@on_reactor
+@pytest.mark.parametrize("strange", [b"\x01", b"\xff" * 16])
+async def test_all_ids_in_slices(store: SQLitePeerStore, path: Path, strange: bytes) -> None:
+    """Every id is in one slice, whatever its row's key and its type, and the slices have an end."""
+    await store.save([ADA._replace(id=f"peer-{i}") for i in range(2500)])
+    with opened(path) as other:
+        other.execute("insert into peer (guid, id, uuid, pk, info) values (?, x'c328', 'u', 'p', '')", (strange,))
+    ids: list[str] = []
+    place, slices = b"", 0
+    while True:
+        more, place = await store.ids_behind(place)
+        if not more:
+            break
+        slices += 1
+        ids += more
+    assert slices == 3
+    assert len(ids) == 2501
+    assert {f"peer-{i}" for i in range(2500)} < set(ids)
