@@ -282,6 +282,7 @@ class Forwarding(Protocol):
         self._switched = True
         self._request = Sized(sys.maxsize)
         self._timeout = _UPGRADED
+        self.heard()
         waiting, self._waiting = self._waiting, b""
         self.dataReceived(waiting)
         self.go_on()
