@@ -81,6 +81,8 @@ class Relay:
         """`half` has sent its first frame: pairs it, or makes it wait. Returns its uuid. Raises Refused."""
         if self._closed:
             raise Refused("stopping")
+        if half.source.host in self.blocklist:  # since it connected
+            raise Refused("denied")
         request = self._request_in(payload)
         if self._licence_key and not hmac.compare_digest(request.licence_key.encode(), self._licence_key):
             if self._pace_of_log.allows(self.clock.seconds()):
