@@ -98,8 +98,8 @@ def _usage(relay: Relay) -> str:
     lines = []
     for session in sorted(relay.sessions, key=lambda s: s.usage.transferred, reverse=True):
         usage = session.usage
-        age = max(now - usage.started, 0.001)
-        kilobits = [rate * 8 / 1024 for rate in (usage.peak, usage.transferred / age, usage.now)]
+        age = now - usage.started
+        kilobits = [rate * 8 / 1024 for rate in (usage.peak, usage.transferred / max(age, 1.0), usage.now)]
         lines.append(
             f"{session.sides[0].source}: {age:.0f}s {usage.transferred / 1024 / 1024:.2f}MB"
             + "".join(f" {rate:.0f}kb/s" for rate in kilobits)

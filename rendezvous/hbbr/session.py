@@ -16,6 +16,9 @@ from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address
 
+_WHOLE_SECOND = 0.95
+"""Seconds between two looks, which come a little early or late, that make a second."""
+
 
 class Side(Interface):
     """One of the two connections that a session joins."""
@@ -219,7 +222,7 @@ class Session:
         if self._limited_until is not None and self._limited_until.active():
             self._limited_until.cancel()
         self._total.leave(self)
-        self.usage.peak = max(self.usage.peak, self.usage.transferred - self._second[1])
+        self._measure(self._clock.seconds())
         for side in self.sides:
             side.cut() if cut else side.end()
         self._ended(self, why)
@@ -235,14 +238,18 @@ class Session:
         if now - self._heard >= self._idle_timeout:
             self._drops.count("relay", "idle")
             self.end("idle")
-        elif now > self._second[0]:
+        elif now - self._second[0] >= _WHOLE_SECOND:
             self._measure(now)
+            self._check_downgrade(now)
 
     def _measure(self, now: float) -> None:
+        """Takes note of the rate since the last look, over a second at least."""
         since, transferred = self._second
         self._second = (now, self.usage.transferred)
-        self.usage.now = (self.usage.transferred - transferred) / (now - since)
+        self.usage.now = (self.usage.transferred - transferred) / max(1.0, now - since)
         self.usage.peak = max(self.usage.peak, self.usage.now)
+
+    def _check_downgrade(self, now: float) -> None:
         age = now - self.usage.started
         if self._downgraded or age < self._limits_now.downgrade_start_check:
             return
