@@ -8,7 +8,7 @@ from rendezvous.settings import Settings
 _RESERVED = 200
 """Descriptors for everything but connections."""
 _PER_RELAY_CONNECTION = 3
-"""A relay connection has a socket, and a pipe of two ends while it is busy."""
+"""A relay connection has a socket, and a pipe of two ends while bytes of it are stuck."""
 _PER_WEB_CONNECTION = 2
 """A web connection has a socket, and one to the API server."""
 
