@@ -53,7 +53,7 @@ class Relay:
         recorders: Sequence[IUsageRecorder] = (),
     ) -> None:
         self._licence_key = licence_key.encode()
-        self._total: SharedBandwidth[Session] = SharedBandwidth(limits.total * MEGABIT, clock.seconds())
+        self._total: SharedBandwidth[Session] = SharedBandwidth(limits.total * MEGABIT, clock)
         self._pairing = pairing
         self._drops = drops
         self.limits = limits
@@ -115,6 +115,8 @@ class Relay:
         """Changes the total bandwidth, for running sessions too."""
         self.limits.total = megabits
         self._total.set_rate(megabits * MEGABIT)
+        for session in self.sessions:
+            session.rates_changed()
 
     def cut_blocked(self) -> None:
         """Ends the sessions and the waits of addresses that are blocked now."""

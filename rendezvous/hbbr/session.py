@@ -138,8 +138,11 @@ class Session:
         self._limits = replace(limits)
         self._limits_now = limits
         self._bucket = TokenBucket((limits.limited if limited else limits.single) * MEGABIT, now)
+        self.piece = 0
+        """How many bytes of a side to read at most before `passed` tells whether more may follow."""
         self._downgraded = limited
         self._total = total
+        self.rates_changed()
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._drops = drops
@@ -150,6 +153,7 @@ class Session:
         self._finished = [False, False]
         self._over = False
         self._limited_until: IDelayedCall | None = None
+        self._in_queue = False
         self._splice = splice
 
     def start(self) -> None:
@@ -157,14 +161,16 @@ class Session:
         first, second = self.sides
         if self._splice is not None and first.stream and second.stream:
             self._splice(self, first, second)
+            self.may_read()
             return
         first.feed_from(self._flows[1])
         second.feed_from(self._flows[0])
         first.join(self, framed=not second.stream)
         second.join(self, framed=not first.stream)
         for side, flow in zip(self.sides, self._flows, strict=True):
-            flow.limit(self._limited_until is not None)
+            flow.limit(self._held_back)
             side.begin()
+        self.may_read()
 
     def received(self, side: Side, data: bytes) -> None:
         """`side` has sent `data`."""
@@ -180,27 +186,67 @@ class Session:
         now = self._clock.seconds()
         self._heard = now
         self.usage.sent[side is self.sides[1]] += count
-        wait = max(self._bucket.take(count, now), self._total.take(self, count, now))
-        if wait and self._limited_until is None:
-            for flow in self._flows:
-                flow.limit(True)
-            self._limited_until = self._clock.callLater(wait, self._allow)
-        elif wait and self._limited_until is not None:
-            self._limited_until.reset(wait)
+        wait = self._bucket.take(count, now)
+        busy = self._total.take(self, count, now)
+        if wait:
+            self._limit_for(wait)
+        elif busy:
+            self._wait_for_turn()
 
-    @property
-    def piece(self) -> int:
-        """How many bytes of a side to read at most before `passed` tells whether more may follow."""
-        return piece(self._bucket.rate, self._total.rate)
+    def may_read(self) -> bool:
+        """Whether its sides may be read from now; if not, they are not until they may be."""
+        if self._total.in_debt:
+            self._wait_for_turn()
+        return not self._in_queue
+
+    def turn_came(self) -> None:
+        """The total bandwidth allows a read."""
+        self._in_queue = False
+        self._go_on()
+
+    def rates_changed(self) -> None:
+        """Its own bandwidth or the total is another now."""
+        self.piece = piece(self._bucket.rate, self._total.rate)
 
     def heard(self) -> None:
         """Something came, if only a part of a message."""
         self._heard = self._clock.seconds()
 
+    @property
+    def _held_back(self) -> bool:
+        """Whether its sides are not read from since the session or all together are above the bandwidth."""
+        return self._in_queue or self._limited_until is not None
+
+    def _wait_for_turn(self) -> None:
+        if self._in_queue:
+            return
+        self._in_queue = True
+        self._total.wait(self)
+        if self._in_queue:
+            self._hold_back()
+
+    def _limit_for(self, seconds: float) -> None:
+        if self._limited_until is None:
+            self._limited_until = self._clock.callLater(seconds, self._allow)
+            self._hold_back()
+        else:
+            self._limited_until.reset(seconds)
+
     def _allow(self) -> None:
         self._limited_until = None
+        if self._total.busy:
+            self._wait_for_turn()
+        else:
+            self._go_on()
+
+    def _hold_back(self) -> None:
         for flow in self._flows:
-            flow.limit(False)
+            flow.limit(True)
+
+    def _go_on(self) -> None:
+        if not self._held_back:
+            for flow in self._flows:
+                flow.limit(False)
 
     def finished(self, side: Side) -> None:
         """`side` will send no more, but may still receive; when neither sends, it is over."""
@@ -233,7 +279,7 @@ class Session:
     def tick(self) -> None:
         """Runs every second: ends a silent session, measures a living one."""
         now = self._clock.seconds()
-        if self._limited_until is not None:
+        if self._held_back:
             self._heard = now
         if now - self._heard >= self._idle_timeout:
             self._drops.count("relay", "idle")
@@ -255,9 +301,15 @@ class Session:
             return
         if self.usage.transferred / age > self._limits.downgrade_threshold * self._limits.single * MEGABIT:
             self._downgraded = True
-            self._bucket.set_rate(self._limits.limited * MEGABIT)
+            self._set_rate(self._limits.limited, now)
             self.log.info(
                 "{first} and {second} are limited: busy for long",
                 first=self.sides[0].source,
                 second=self.sides[1].source,
             )
+
+    def _set_rate(self, megabits: float, now: float) -> None:
+        wait = self._bucket.set_rate(megabits * MEGABIT, now)
+        self.rates_changed()
+        if self._limited_until is not None:
+            self._limited_until.reset(wait)

@@ -227,7 +227,7 @@ class _Direction:
 
     def _read(self) -> None:
         for turn in range(_ROUNDS):
-            if not self.wants_bytes or self.source.paused:
+            if not self.wants_bytes or self.source.paused or not self._session.may_read():
                 return
             try:
                 count = self._splice_in() if self._splicing else self._copy()

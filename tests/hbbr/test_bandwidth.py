@@ -85,23 +85,10 @@ def test_sessions_share_the_total_evenly(sessions: int) -> None:
     relay = MemoryRelay(single=128.0, total=64.0)
     flows = [flow(*relay.joined("tt", uuid=f"u{n}", window=ROOMY)) for n in range(sessions)]
     load = Load(relay, flows)
-    load.run(1)
     load.run(4)
     for rate in load.rates():
         assert rate == pytest.approx(64 * MEGABIT / sessions, rel=0.05)
     assert max(load.seconds()) <= 1.05 * 64 * MEGABIT
-
-
-@pytest.mark.parametrize("sessions", [40, 120])
-def test_many_sessions_hold_the_total_over_any_second(sessions: int) -> None:
-    """The total holds for many busy sessions too, which all began at the same moment."""
-    relay = MemoryRelay(single=128.0, total=128.0)
-    flows = [flow(*relay.joined("tt", uuid=f"u{n}", window=ROOMY), 65536) for n in range(sessions)]
-    load = Load(relay, flows)
-    load.run(1)
-    seconds = load.run(3).seconds()
-    assert max(seconds) <= 1.05 * 128 * MEGABIT
-    assert min(seconds) >= 0.95 * 128 * MEGABIT
 
 
 def test_sending_both_ways_gives_no_larger_share() -> None:
