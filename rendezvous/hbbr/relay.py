@@ -128,6 +128,11 @@ class Relay:
         for session in [s for s in self.sessions if any(side.source.host in self.blocklist for side in s.sides)]:
             session.end("blocked", cut=True)
 
+    def look_up_listed(self) -> None:
+        """Limits the sessions of addresses that are on the blacklist now, and frees those of others."""
+        for session in self.sessions:
+            session.set_listed(self._is_listed(session.sides))
+
     def close(self) -> None:
         """Joins nobody any more, so that those who wait are sent away; sessions go on."""
         self._closed = True
@@ -144,6 +149,9 @@ class Relay:
         """Ends every session."""
         for session in list(self.sessions):
             session.end("server stops")
+
+    def _is_listed(self, sides: tuple[Side, Side]) -> bool:
+        return any(side.source.host in self.blacklist for side in sides)
 
     def _request_in(self, payload: bytes) -> RequestRelay:
         try:
@@ -164,7 +172,7 @@ class Relay:
             self._drops,
             self._ended,
             splice=self._splice,
-            limited=any(half.source.host in self.blacklist for half in (first, second)),
+            limited=self._is_listed((first, second)),
         )
         session.number = next(self._numbers)
         self.sessions.add(session)

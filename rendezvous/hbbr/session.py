@@ -140,7 +140,8 @@ class Session:
         self._bucket = TokenBucket((limits.limited if limited else limits.single) * MEGABIT, now)
         self.piece = 0
         """How many bytes of a side to read at most before `passed` tells whether more may follow."""
-        self._downgraded = limited
+        self._listed = limited
+        self._downgraded = False
         self._total = total
         self.rates_changed()
         self._clock = clock
@@ -203,6 +204,13 @@ class Session:
         """The total bandwidth allows a read."""
         self._in_queue = False
         self._go_on()
+
+    def set_listed(self, listed: bool) -> None:
+        """Limits it, or frees it unless it was busy for too long, as an address of its own is listed or not."""
+        if listed != self._listed:
+            self._listed = listed
+            if not self._downgraded:
+                self._set_rate(self._limits.limited if listed else self._limits.single)
 
     def rates_changed(self) -> None:
         """Its own bandwidth or the total is another now."""
@@ -297,19 +305,19 @@ class Session:
 
     def _check_downgrade(self, now: float) -> None:
         age = now - self.usage.started
-        if self._downgraded or age < self._limits_now.downgrade_start_check:
+        if self._listed or self._downgraded or age < self._limits_now.downgrade_start_check:
             return
         if self.usage.transferred / age > self._limits.downgrade_threshold * self._limits.single * MEGABIT:
             self._downgraded = True
-            self._set_rate(self._limits.limited, now)
+            self._set_rate(self._limits.limited)
             self.log.info(
                 "{first} and {second} are limited: busy for long",
                 first=self.sides[0].source,
                 second=self.sides[1].source,
             )
 
-    def _set_rate(self, megabits: float, now: float) -> None:
-        wait = self._bucket.set_rate(megabits * MEGABIT, now)
+    def _set_rate(self, megabits: float) -> None:
+        wait = self._bucket.set_rate(megabits * MEGABIT, self._clock.seconds())
         self.rates_changed()
         if self._limited_until is not None:
             self._limited_until.reset(wait)
