@@ -16,6 +16,10 @@ from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address
 
+_SILENCE = 1 / 6
+"""The part of the idle timeout after which it is looked whether clients still take what is on its way."""
+_TAKEN = 1024
+"""Bytes that tell it: more than the pings of a WebSocket."""
 _WHOLE_SECOND = 0.95
 """Seconds between two looks, which come a little early or late, that make a second."""
 
@@ -47,6 +51,9 @@ class Side(Interface):
 
     def feed_from(self, producer: "Flow") -> None:
         """Pauses and resumes `producer` as this side takes what it is sent."""
+
+    def unsent(self) -> int:
+        """How many bytes its client has not taken yet, as far as that can be told."""
 
     def pause(self) -> None:
         """Stops reading."""
@@ -150,6 +157,7 @@ class Session:
         self._ended = ended
         self._flows = (Flow(sides[0]), Flow(sides[1]))
         self._heard = now
+        self._unsent: int | None = None
         self._second = (now, 0)
         self._finished = [False, False]
         self._over = False
@@ -287,7 +295,7 @@ class Session:
     def tick(self) -> None:
         """Runs every second: ends a silent session, measures a living one."""
         now = self._clock.seconds()
-        if self._held_back:
+        if self._held_back or self._is_taken():
             self._heard = now
         if now - self._heard >= self._idle_timeout:
             self._drops.count("relay", "idle")
@@ -295,6 +303,14 @@ class Session:
         elif now - self._second[0] >= _WHOLE_SECOND:
             self._measure(now)
             self._check_downgrade(now)
+
+    def _is_taken(self) -> bool:
+        """Whether a session in which nothing came for long has less on its way than a second ago."""
+        if self._clock.seconds() - self._heard < self._idle_timeout * _SILENCE:
+            self._unsent = None
+            return False
+        before, self._unsent = self._unsent, sum(side.unsent() for side in self.sides)
+        return before is not None and self._unsent <= before - _TAKEN
 
     def _measure(self, now: float) -> None:
         """Takes note of the rate since the last look, over a second at least."""
