@@ -200,7 +200,10 @@ class Relay:
             why,
         )
         for recorder in self._recorders:
-            recorder.ended(usage)
+            try:
+                recorder.ended(usage)
+            except Exception:
+                self.log.failure("a recorder of usage failed")
         if not self.sessions and self._ticks.running:
             self._ticks.stop()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -162,3 +163,35 @@ class _Told:
 
     def ended(self, usage: SessionUsage) -> None:
         self._told.append(usage)
+
+
+def test_a_recorder_that_fails_is_told_in_the_log() -> None:
+    """A recorder that raises stops neither the end of the session nor the recorders behind it."""
+
+    @implementer(IUsageRecorder)
+    class Broken:
+        def ended(self, usage: SessionUsage) -> None:
+            raise RuntimeError("a recorder of somebody else's")
+
+    told: list[SessionUsage] = []
+    relay = MemoryRelay(recorders=[Broken(), _Told(told)])
+    first, second = relay.joined()
+    with capturedLogs() as events:
+        first.reset()
+        relay.drain()
+    assert [str(event["log_failure"].value) for event in events if "log_failure" in event] == [
+        "a recorder of somebody else's"
+    ]
+    assert len(told) == 1
+    assert second.closed
+    relay.check_nothing_left()
+
+
+def test_the_line_of_a_session() -> None:
+    """The log has a line for each session: who, by which transports, bytes each way, the busiest second, why."""
+    with capturedLogs() as events:
+        UsageLog().ended(usage(1.0))
+    assert formatEvent(events[-1]) == (
+        "192.0.2.1:1000 (tcp) and [2001:db8::1]:2000 (websocket) relayed 10 and 20 bytes in 2 s, "
+        "at most 15 in a second: finished"
+    )
