@@ -189,8 +189,8 @@ class ListFile(Service):
     """A list that follows its file: read again when that has changed, kept as it is while it is broken."""
 
     log = logger("lists")
-    interval = 1.0
-    """Seconds between two looks at the file."""
+    interval = 0.5
+    """Seconds between two looks at the file: what it asks for is done within a second."""
 
     def __init__(
         self, path: Path, clock: IReactorTime, changed: Callable[[], None] = lambda: None, *, ids: bool = False

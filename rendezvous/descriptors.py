@@ -8,7 +8,7 @@ from rendezvous.settings import Settings
 _RESERVED = 200
 """Descriptors for everything but connections."""
 _PER_RELAY_CONNECTION = 3
-"""A relay connection has a socket, and a pipe of two ends while it is busy."""
+"""A relay connection has a socket, and a pipe of two ends while bytes of it are stuck."""
 _PER_WEB_CONNECTION = 2
 """A web connection has a socket, and one to the API server."""
 
@@ -27,7 +27,15 @@ def raise_descriptor_limit() -> int:
 
 
 def fit_to_descriptors(settings: Settings, descriptors: int) -> Settings:
-    """`settings` with limits of connections that so many `descriptors` allow, and a warning if they are lower."""
+    """`settings` with limits of connections that so many `descriptors` allow, and a warning if they are lower.
+
+    Of the relay's connections no more than half may wait, so that there is room for their other sides.
+    """
+    fitted = _fit_connections(settings, descriptors)
+    return replace(fitted, max_waiting=min(fitted.max_waiting, fitted.max_relay_connections // 2))
+
+
+def _fit_connections(settings: Settings, descriptors: int) -> Settings:
     need = settings.max_connections * settings.has_hbbs
     need += _PER_RELAY_CONNECTION * settings.max_relay_connections * settings.has_hbbr
     need += _PER_WEB_CONNECTION * settings.max_web_connections * settings.has_web

@@ -292,7 +292,7 @@ class Settings:
         "1000", integer(2, 10**6), "the same for one address", servers="hbbr"
     )
     max_waiting: int = declared(
-        "4000", integer(1, 10**6), "relay connections that wait for their other side at a time", servers="hbbr"
+        "1250", integer(1, 10**6), "relay connections that wait for their other side at a time", servers="hbbr"
     )
     max_waiting_per_address: int = declared("256", integer(1, 10**6), "the same for one address", servers="hbbr")
     pairing_timeout: int = declared(

@@ -27,7 +27,7 @@ def console(relay: Relay) -> Console:
         return lambda value: setattr(limits, name, value)
 
     block = _ListCommands(relay.blocklist, relay.cut_blocked)
-    black = _ListCommands(relay.blacklist, lambda: None)
+    black = _ListCommands(relay.blacklist, relay.look_up_listed)
     return Console(
         [
             Command("blacklist-add", "ba", "<ip>|<ip>", black.add),
@@ -72,19 +72,22 @@ def console(relay: Relay) -> Console:
 
 
 class _ListCommands:
-    def __init__(self, addresses: AddressList, added: Callable[[], None]) -> None:
+    def __init__(self, addresses: AddressList, changed: Callable[[], None]) -> None:
         self._addresses = addresses
-        self._added = added
+        self._changed = changed
 
     def add(self, arguments: list[str]) -> str:
-        for host in arguments[0].split("|"):
-            self._addresses.add(host)
-        self._added()
-        return ""
+        return self._each(arguments, self._addresses.add)
 
     def remove(self, arguments: list[str]) -> str:
-        for host in arguments[0].split("|"):
-            self._addresses.remove(host)
+        return self._each(arguments, self._addresses.remove)
+
+    def _each(self, arguments: list[str], change: Callable[[str], object]) -> str:
+        try:
+            for host in arguments[0].split("|"):
+                change(host)
+        finally:  # those before one that is no address count
+            self._changed()
         return ""
 
     def show(self, arguments: list[str]) -> str:
@@ -98,8 +101,8 @@ def _usage(relay: Relay) -> str:
     lines = []
     for session in sorted(relay.sessions, key=lambda s: s.usage.transferred, reverse=True):
         usage = session.usage
-        age = max(now - usage.started, 0.001)
-        kilobits = [rate * 8 / 1024 for rate in (usage.peak, usage.transferred / age, usage.now)]
+        age = now - usage.started
+        kilobits = [rate * 8 / 1024 for rate in (usage.peak, usage.transferred / max(age, 1.0), usage.now)]
         lines.append(
             f"{session.sides[0].source}: {age:.0f}s {usage.transferred / 1024 / 1024:.2f}MB"
             + "".join(f" {rate:.0f}kb/s" for rate in kilobits)

@@ -1,9 +1,11 @@
 """Who waits for whom: two connections with the same uuid belong together (docs/protocol.md, "Relay")."""
 
 from collections import Counter
+from ipaddress import IPv6Network
 from typing import Generic, TypeVar
 
 from rendezvous.admission import Refused
+from rendezvous.wire.address import is_ipv6
 
 H = TypeVar("H")
 
@@ -16,6 +18,7 @@ class Pairing(Generic[H]):
         self._max_waiting_per_address = max_waiting_per_address
         self._waiting: dict[str, tuple[H, str]] = {}
         self._by_host: Counter[str] = Counter()
+        """How many wait, by their IPv4 address or their /64 of IPv6."""
 
     def __len__(self) -> int:
         return len(self._waiting)
@@ -23,7 +26,8 @@ class Pairing(Generic[H]):
     def join(self, uuid: str, half: H, host: str) -> H | None:
         """The half that waits with this `uuid`, which waits no longer; None when `half` must wait now.
 
-        Raises Refused for an empty uuid, and when too many wait, in all or from `host`.
+        Raises Refused for an empty uuid, and when too many wait, in all or from the IPv4 address or the
+        IPv6 network of `host`.
         """
         if not uuid:
             raise Refused("empty_uuid")
@@ -33,6 +37,8 @@ class Pairing(Generic[H]):
             return found[0]
         if len(self._waiting) >= self._max_waiting:
             raise Refused("too_many_waiting")
+        if is_ipv6(host):
+            host = str(IPv6Network((host, 64), strict=False))
         if self._by_host[host] >= self._max_waiting_per_address:
             raise Refused("too_many_waiting_from_address")
         self._waiting[uuid] = (half, host)

@@ -53,7 +53,7 @@ class Relay:
         recorders: Sequence[IUsageRecorder] = (),
     ) -> None:
         self._licence_key = licence_key.encode()
-        self._total: SharedBandwidth[Session] = SharedBandwidth(limits.total * MEGABIT, clock.seconds())
+        self._total: SharedBandwidth[Session] = SharedBandwidth(limits.total * MEGABIT, clock)
         self._pairing = pairing
         self._drops = drops
         self.limits = limits
@@ -81,6 +81,8 @@ class Relay:
         """`half` has sent its first frame: pairs it, or makes it wait. Returns its uuid. Raises Refused."""
         if self._closed:
             raise Refused("stopping")
+        if half.source.host in self.blocklist:  # since it connected
+            raise Refused("denied")
         request = self._request_in(payload)
         if self._licence_key and not hmac.compare_digest(request.licence_key.encode(), self._licence_key):
             if self._pace_of_log.allows(self.clock.seconds()):
@@ -113,6 +115,8 @@ class Relay:
         """Changes the total bandwidth, for running sessions too."""
         self.limits.total = megabits
         self._total.set_rate(megabits * MEGABIT)
+        for session in self.sessions:
+            session.rates_changed()
 
     def cut_blocked(self) -> None:
         """Ends the sessions and the waits of addresses that are blocked now."""
@@ -123,6 +127,11 @@ class Relay:
                 half.cut()
         for session in [s for s in self.sessions if any(side.source.host in self.blocklist for side in s.sides)]:
             session.end("blocked", cut=True)
+
+    def look_up_listed(self) -> None:
+        """Limits the sessions of addresses that are on the blacklist now, and frees those of others."""
+        for session in self.sessions:
+            session.set_listed(self._is_listed(session.sides))
 
     def close(self) -> None:
         """Joins nobody any more, so that those who wait are sent away; sessions go on."""
@@ -140,6 +149,9 @@ class Relay:
         """Ends every session."""
         for session in list(self.sessions):
             session.end("server stops")
+
+    def _is_listed(self, sides: tuple[Side, Side]) -> bool:
+        return any(side.source.host in self.blacklist for side in sides)
 
     def _request_in(self, payload: bytes) -> RequestRelay:
         try:
@@ -160,7 +172,7 @@ class Relay:
             self._drops,
             self._ended,
             splice=self._splice,
-            limited=any(half.source.host in self.blacklist for half in (first, second)),
+            limited=self._is_listed((first, second)),
         )
         session.number = next(self._numbers)
         self.sessions.add(session)
@@ -188,7 +200,10 @@ class Relay:
             why,
         )
         for recorder in self._recorders:
-            recorder.ended(usage)
+            try:
+                recorder.ended(usage)
+            except Exception:
+                self.log.failure("a recorder of usage failed")
         if not self.sessions and self._ticks.running:
             self._ticks.stop()
 

@@ -57,7 +57,9 @@ class HbbrService(MultiService):
             self.addService(table)
             recorders.append(table)
         self.blocklist = blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
-        self.blacklist = blacklist = ListFile(folder / "blacklist.txt", reactor)
+        self.blacklist = blacklist = ListFile(
+            folder / "blacklist.txt", reactor, lambda: self.relay.look_up_listed()
+        )
         self.relay = Relay(
             licence_key,
             BandwidthLimits(

@@ -16,6 +16,13 @@ from rendezvous.logs import logger
 from rendezvous.metrics import Drops
 from rendezvous.wire.address import Address
 
+_SILENCE = 1 / 6
+"""The part of the idle timeout after which it is looked whether clients still take what is on its way."""
+_TAKEN = 1024
+"""Bytes that tell it: more than the pings of a WebSocket."""
+_WHOLE_SECOND = 0.95
+"""Seconds between two looks, which come a little early or late, that make a second."""
+
 
 class Side(Interface):
     """One of the two connections that a session joins."""
@@ -44,6 +51,9 @@ class Side(Interface):
 
     def feed_from(self, producer: "Flow") -> None:
         """Pauses and resumes `producer` as this side takes what it is sent."""
+
+    def unsent(self) -> int:
+        """How many bytes its client has not taken yet, as far as that can be told."""
 
     def pause(self) -> None:
         """Stops reading."""
@@ -135,18 +145,24 @@ class Session:
         self._limits = replace(limits)
         self._limits_now = limits
         self._bucket = TokenBucket((limits.limited if limited else limits.single) * MEGABIT, now)
-        self._downgraded = limited
+        self.piece = 0
+        """How many bytes of a side to read at most before `passed` tells whether more may follow."""
+        self._listed = limited
+        self._downgraded = False
         self._total = total
+        self.rates_changed()
         self._clock = clock
         self._idle_timeout = idle_timeout
         self._drops = drops
         self._ended = ended
         self._flows = (Flow(sides[0]), Flow(sides[1]))
         self._heard = now
+        self._unsent: int | None = None
         self._second = (now, 0)
         self._finished = [False, False]
         self._over = False
         self._limited_until: IDelayedCall | None = None
+        self._in_queue = False
         self._splice = splice
 
     def start(self) -> None:
@@ -154,14 +170,16 @@ class Session:
         first, second = self.sides
         if self._splice is not None and first.stream and second.stream:
             self._splice(self, first, second)
+            self.may_read()
             return
         first.feed_from(self._flows[1])
         second.feed_from(self._flows[0])
         first.join(self, framed=not second.stream)
         second.join(self, framed=not first.stream)
         for side, flow in zip(self.sides, self._flows, strict=True):
-            flow.limit(self._limited_until is not None)
+            flow.limit(self._held_back)
             side.begin()
+        self.may_read()
 
     def received(self, side: Side, data: bytes) -> None:
         """`side` has sent `data`."""
@@ -177,27 +195,74 @@ class Session:
         now = self._clock.seconds()
         self._heard = now
         self.usage.sent[side is self.sides[1]] += count
-        wait = max(self._bucket.take(count, now), self._total.take(self, count, now))
-        if wait and self._limited_until is None:
-            for flow in self._flows:
-                flow.limit(True)
-            self._limited_until = self._clock.callLater(wait, self._allow)
-        elif wait and self._limited_until is not None:
-            self._limited_until.reset(wait)
+        wait = self._bucket.take(count, now)
+        busy = self._total.take(self, count, now)
+        if wait:
+            self._limit_for(wait)
+        elif busy:
+            self._wait_for_turn()
 
-    @property
-    def piece(self) -> int:
-        """How many bytes of a side to read at most before `passed` tells whether more may follow."""
-        return piece(self._bucket.rate, self._total.rate)
+    def may_read(self) -> bool:
+        """Whether its sides may be read from now; if not, they are not until they may be."""
+        if self._total.in_debt:
+            self._wait_for_turn()
+        return not self._in_queue
+
+    def turn_came(self) -> None:
+        """The total bandwidth allows a read."""
+        self._in_queue = False
+        self._go_on()
+
+    def set_listed(self, listed: bool) -> None:
+        """Limits it, or frees it unless it was busy for too long, as an address of its own is listed or not."""
+        if listed != self._listed:
+            self._listed = listed
+            if not self._downgraded:
+                self._set_rate(self._limits.limited if listed else self._limits.single)
+
+    def rates_changed(self) -> None:
+        """Its own bandwidth or the total is another now."""
+        self.piece = piece(self._bucket.rate, self._total.rate)
 
     def heard(self) -> None:
         """Something came, if only a part of a message."""
         self._heard = self._clock.seconds()
 
+    @property
+    def _held_back(self) -> bool:
+        """Whether its sides are not read from since the session or all together are above the bandwidth."""
+        return self._in_queue or self._limited_until is not None
+
+    def _wait_for_turn(self) -> None:
+        if self._in_queue:
+            return
+        self._in_queue = True
+        self._total.wait(self)
+        if self._in_queue:
+            self._hold_back()
+
+    def _limit_for(self, seconds: float) -> None:
+        if self._limited_until is None:
+            self._limited_until = self._clock.callLater(seconds, self._allow)
+            self._hold_back()
+        else:
+            self._limited_until.reset(seconds)
+
     def _allow(self) -> None:
         self._limited_until = None
+        if self._total.busy:
+            self._wait_for_turn()
+        else:
+            self._go_on()
+
+    def _hold_back(self) -> None:
         for flow in self._flows:
-            flow.limit(False)
+            flow.limit(True)
+
+    def _go_on(self) -> None:
+        if not self._held_back:
+            for flow in self._flows:
+                flow.limit(False)
 
     def finished(self, side: Side) -> None:
         """`side` will send no more, but may still receive; when neither sends, it is over."""
@@ -219,7 +284,7 @@ class Session:
         if self._limited_until is not None and self._limited_until.active():
             self._limited_until.cancel()
         self._total.leave(self)
-        self.usage.peak = max(self.usage.peak, self.usage.transferred - self._second[1])
+        self._measure(self._clock.seconds())
         for side in self.sides:
             side.cut() if cut else side.end()
         self._ended(self, why)
@@ -230,27 +295,45 @@ class Session:
     def tick(self) -> None:
         """Runs every second: ends a silent session, measures a living one."""
         now = self._clock.seconds()
-        if self._limited_until is not None:
+        if self._held_back or self._is_taken():
             self._heard = now
         if now - self._heard >= self._idle_timeout:
             self._drops.count("relay", "idle")
             self.end("idle")
-        elif now > self._second[0]:
+        elif now - self._second[0] >= _WHOLE_SECOND:
             self._measure(now)
+            self._check_downgrade(now)
+
+    def _is_taken(self) -> bool:
+        """Whether a session in which nothing came for long has less on its way than a second ago."""
+        if self._clock.seconds() - self._heard < self._idle_timeout * _SILENCE:
+            self._unsent = None
+            return False
+        before, self._unsent = self._unsent, sum(side.unsent() for side in self.sides)
+        return before is not None and self._unsent <= before - _TAKEN
 
     def _measure(self, now: float) -> None:
+        """Takes note of the rate since the last look, over a second at least."""
         since, transferred = self._second
         self._second = (now, self.usage.transferred)
-        self.usage.now = (self.usage.transferred - transferred) / (now - since)
+        self.usage.now = (self.usage.transferred - transferred) / max(1.0, now - since)
         self.usage.peak = max(self.usage.peak, self.usage.now)
+
+    def _check_downgrade(self, now: float) -> None:
         age = now - self.usage.started
-        if self._downgraded or age < self._limits_now.downgrade_start_check:
+        if self._listed or self._downgraded or age < self._limits_now.downgrade_start_check:
             return
         if self.usage.transferred / age > self._limits.downgrade_threshold * self._limits.single * MEGABIT:
             self._downgraded = True
-            self._bucket.set_rate(self._limits.limited * MEGABIT)
+            self._set_rate(self._limits.limited)
             self.log.info(
                 "{first} and {second} are limited: busy for long",
                 first=self.sides[0].source,
                 second=self.sides[1].source,
             )
+
+    def _set_rate(self, megabits: float) -> None:
+        wait = self._bucket.set_rate(megabits * MEGABIT, self._clock.seconds())
+        self.rates_changed()
+        if self._limited_until is not None:
+            self._limited_until.reset(wait)

@@ -3,11 +3,10 @@
 It must equal the slow path, `Session.received` and `StreamSide.deliver` over Twisted's transports. It takes
 over the sockets of two joined sides whose transports have nothing left to write. A direction copies through
 one shared buffer as long as what comes is small, which costs least then, and begins to splice through a pipe
-of its own once it is bulk. Where there is no pipe to be had it goes on copying.
+once it is bulk; it keeps the pipe only while bytes are stuck in it. Where there is no pipe to be had it copies.
 """
 
 import errno
-import fcntl
 import os
 from contextlib import suppress
 from typing import Any
@@ -17,6 +16,7 @@ from twisted.internet.interfaces import IReadWriteDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from rendezvous.hbbr.pipes import PIPE, Pipe, PipePool, close_pipe
 from rendezvous.hbbr.session import Session, Side, Splicer
 from rendezvous.sockets import IStreamTransport
 
@@ -24,9 +24,6 @@ _BUFFER = memoryview(bytearray(256 * 1024))
 """Where all copying directions of the process read to; empty again before anything else runs."""
 _BULK = 32 * 1024
 """Bytes in one read that make a direction splice."""
-_PIPE = 1 << 20
-_SMALLEST_PIPE = 64 * 1024
-"""Smaller pipes, which the kernel gives to users with many, are slower than copying."""
 _ROUNDS = 4
 """Reads of one direction before others get their turn."""
 _SHORT = frozenset((errno.ENOBUFS, errno.ENOMEM))
@@ -49,8 +46,10 @@ class StreamSide(Side, Interface):
 def splicer(reactor: Any) -> Splicer | None:
     """What joins two StreamSides in this reactor; None where the system can't splice."""
 
+    pipes = PipePool()
+
     def splice(session: Session, first: Any, second: Any) -> None:
-        SplicedPair(reactor, session, first, second).start()
+        SplicedPair(reactor, session, first, second, pipes).start()
 
     return splice if hasattr(os, "splice") else None
 
@@ -58,15 +57,20 @@ def splicer(reactor: Any) -> Splicer | None:
 class SplicedPair:
     """Two sides whose bytes are passed on without their transports."""
 
-    def __init__(self, reactor: Any, session: Session, first: StreamSide, second: StreamSide) -> None:
+    def __init__(
+        self, reactor: Any, session: Session, first: StreamSide, second: StreamSide, pipes: PipePool
+    ) -> None:
         self._session = session
+        self._pipes = pipes
+        self._stopped = False
         self._ends = (SplicedEnd(reactor, self, first), SplicedEnd(reactor, self, second))
         one, other = self._ends
-        one.incoming = other.outgoing = _Direction(session, one, other)
-        other.incoming = one.outgoing = _Direction(session, other, one)
+        one.incoming = other.outgoing = _Direction(session, one, other, pipes)
+        other.incoming = one.outgoing = _Direction(session, other, one, pipes)
 
     def start(self) -> None:
         """Passes on what came early, then whatever comes."""
+        self._pipes.session_began()
         early = [end.side.take_over(end) for end in self._ends]
         for end in self._ends:
             end.side.join(self._session, framed=False)
@@ -87,10 +91,14 @@ class SplicedPair:
             end.watch()
 
     def stop(self) -> None:
-        """Gives the sockets back to their transports, and the pipes to the kernel."""
+        """Gives the sockets back to their transports, and the pipes to others."""
+        if self._stopped:
+            return
+        self._stopped = True
         for end in self._ends:
             end.stop()
             end.incoming.close()
+        self._pipes.session_ended()
 
 
 @implementer(IReadWriteDescriptor)
@@ -172,6 +180,7 @@ class _Direction:
         "_in_pipe",
         "_pending",
         "_pipe",
+        "_pipes",
         "_session",
         "_splicing",
         "broken",
@@ -180,12 +189,13 @@ class _Direction:
         "target",
     )
 
-    def __init__(self, session: Session, source: SplicedEnd, target: SplicedEnd) -> None:
+    def __init__(self, session: Session, source: SplicedEnd, target: SplicedEnd, pipes: PipePool) -> None:
         self._session = session
+        self._pipes = pipes
         self.source = source
         self.target = target
         self._pending = b""
-        self._pipe: tuple[int, int] | None = None
+        self._pipe: Pipe | None = None
         self._in_pipe = 0
         self._splicing = False
         self._eof = False
@@ -210,9 +220,15 @@ class _Direction:
 
     def pump(self) -> None:
         """The source is readable."""
+        self._read()
+        self._give_back_if_empty()
+        if not self.wants_bytes:
+            self.source.pair.changed()
+
+    def _read(self) -> None:
         for turn in range(_ROUNDS):
-            if not self.wants_bytes or self.source.paused:
-                break
+            if not self.wants_bytes or self.source.paused or not self._session.may_read():
+                return
             try:
                 count = self._splice_in() if self._splicing else self._copy()
             except BlockingIOError:
@@ -224,10 +240,8 @@ class _Direction:
                 return
             if not count:
                 self.finish()
-                break
+                return
             self._session.passed(self.source.side, count)
-        if not self.wants_bytes:
-            self.source.pair.changed()
 
     def _copy(self) -> int:
         count: int = self.source.socket.recv_into(_BUFFER, min(len(_BUFFER), self._session.piece))
@@ -235,8 +249,7 @@ class _Direction:
             sent = self._send(_BUFFER[:count])
             if sent < count:
                 self._pending = bytes(_BUFFER[sent:count])
-            if count >= _BULK and self.wants_bytes:
-                self._begin_to_splice()
+            self._splicing = count >= _BULK and self.wants_bytes
         return count
 
     def _send(self, data: memoryview | bytes) -> int:
@@ -249,14 +262,12 @@ class _Direction:
             return len(data)
         return sent
 
-    def _begin_to_splice(self) -> None:
-        if self._pipe is None:
-            self._pipe = _new_pipe()
-        self._splicing = self._pipe is not None
-
     def _splice_in(self) -> int:
-        assert self._pipe is not None
-        size = min(_PIPE, self._session.piece)
+        if self._pipe is None:
+            self._pipe = self._pipes.take()
+        if self._pipe is None:
+            return self._copy()
+        size = min(PIPE, self._session.piece)
         try:
             count = os.splice(self.source.socket.fileno(), self._pipe[1], size, flags=_FLAGS)
         except OSError as error:
@@ -287,6 +298,7 @@ class _Direction:
             self._pending = self._pending[self._send(self._pending) :]
         if self._in_pipe:
             self._splice_out()
+            self._give_back_if_empty()
         left = len(self._pending) + self._in_pipe
         if left < before:
             self._session.heard()
@@ -313,32 +325,25 @@ class _Direction:
         self.broken = True
         self._eof = True
         if not drain:
-            self._pending, self._in_pipe = b"", 0
+            self._forget()
         if not (self._pending or self._in_pipe):
             self.over = True
 
     def close(self) -> None:
-        """Closes the pipe."""
+        """Nothing flows any more."""
         self.over = True
-        self._pending, self._in_pipe = b"", 0
-        if self._pipe is not None:
-            for descriptor in self._pipe:
-                os.close(descriptor)
+        self._forget()
+        self._give_back_if_empty()
+
+    def _give_back_if_empty(self) -> None:
+        if self._pipe is not None and not self._in_pipe:
+            self._pipes.give_back(self._pipe)
             self._pipe = None
 
-
-def _new_pipe() -> tuple[int, int] | None:
-    """A pipe worth splicing through, or None when the system has none to give."""
-    try:
-        pipe = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        size = fcntl.fcntl(pipe[1], fcntl.F_SETPIPE_SZ, _PIPE)
-    except OSError:
-        size = fcntl.fcntl(pipe[1], fcntl.F_GETPIPE_SZ)
-    if size < _SMALLEST_PIPE:
-        for descriptor in pipe:
-            os.close(descriptor)
-        return None
-    return pipe
+    def _forget(self) -> None:
+        """Loses what is on its way; with it the pipe that holds some, which nobody else is to get."""
+        self._pending = b""
+        if self._pipe is not None and self._in_pipe:
+            close_pipe(self._pipe)
+            self._pipe = None
+        self._in_pipe = 0

@@ -10,6 +10,7 @@ from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
 from rendezvous.hbbr.splice import SplicedEnd
+from rendezvous.hbbr.unsent import unsent_bytes
 from rendezvous.sockets import LINGER, IStreamTransport
 from rendezvous.text_console import Console
 from rendezvous.wire.address import Address
@@ -168,13 +169,25 @@ class StreamSide(Protocol):
         if self._over:
             return
         self._over = True
-        self._linger = self._relay.clock.callLater(LINGER, self.transport.abortConnection)
+        self._linger = self._relay.clock.callLater(LINGER, self._give_up, self.unsent())
         self.transport.unregisterProducer()
         if self.finished:
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
+
+    def _give_up(self, unsent: int) -> None:
+        """Cuts off a client that has not taken all in time, unless it has taken some of it meanwhile."""
+        left = self.unsent()
+        if left < unsent:
+            self._linger = self._relay.clock.callLater(LINGER, self._give_up, left)
+        else:
+            self.transport.abortConnection()
+
+    def unsent(self) -> int:
+        """See Side."""
+        return unsent_bytes(self.transport)
 
     def cut(self) -> None:
         """See Side."""

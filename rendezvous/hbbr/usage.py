@@ -61,7 +61,7 @@ class IUsageRecorder(Interface):
     """Is told of every session that has ended."""
 
     def ended(usage: SessionUsage) -> None:
-        """Takes note of it; returns at once and raises nothing."""
+        """Takes note of it and returns at once; what it raises is logged."""
 
 
 @implementer(IUsageRecorder)
@@ -73,7 +73,8 @@ class UsageLog:
     def ended(self, usage: SessionUsage) -> None:
         """See IUsageRecorder."""
         self.log.info(
-            "{first} and {second} relayed {bytes} bytes in {seconds:.0f} s: {reason}",
+            "{first} ({first_transport}) and {second} ({second_transport}) relayed {bytes_from_first} and "
+            "{bytes_from_second} bytes in {seconds:.0f} s, at most {peak} in a second: {reason}",
             bytes=usage.bytes_from_first + usage.bytes_from_second,
             reason=usage.why,
             **{name: value for name, value in vars(usage).items() if name not in ("ended_at", "why")},

@@ -4,6 +4,7 @@ from rendezvous.accepting import AcceptPolicy
 from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
+from rendezvous.hbbr.unsent import unsent_bytes
 from rendezvous.tls import Certificates
 from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
@@ -106,6 +107,10 @@ class MessageSide:
     def feed_from(self, producer: Flow) -> None:
         """See Side."""
         self._websocket.feed_from(producer)
+
+    def unsent(self) -> int:
+        """See Side."""
+        return unsent_bytes(self._websocket.transport)
 
     def pause(self) -> None:
         """See Side."""

@@ -150,11 +150,17 @@ class DrivenRelay(RelayParts):
 
     def joined(self, kinds: str = "tt", **options: Any) -> tuple[SocketClient, SocketClient]:
         """Two clients that are joined."""
+        return self.joined_too("u1", kinds, **options)
+
+    def joined_too(self, uuid: str, kinds: str = "tt", **options: Any) -> tuple[SocketClient, SocketClient]:
+        """Two more clients that are joined by `uuid`."""
         first, second = (self.connect(kind, **options) for kind in kinds)
+        sessions = len(self.relay.sessions)
         for client in (first, second):
-            client.ask("u1")
+            client.ask(uuid)
         self.until(
-            lambda: len(self.relay.sessions) == 1 and not first.unsent and not second.unsent, "they are joined"
+            lambda: len(self.relay.sessions) > sessions and not first.unsent and not second.unsent,
+            "they are joined",
         )
         return first, second
 

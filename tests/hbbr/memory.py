@@ -98,6 +98,12 @@ class MemoryReactor(Clock):
             self.settle()
 
 
+class _NoSocket:
+    def fileno(self) -> int:
+        """As of a closed socket."""
+        return -1
+
+
 @implementer(ITCPTransport)
 class MemoryConnection(FileDescriptor):
     """The server's end of a connection: Twisted's buffers and producers over two bounded kernel buffers."""
@@ -212,6 +218,10 @@ class MemoryConnection(FileDescriptor):
     def loseConnection(self, *arguments: Any) -> None:
         """See ITransport."""
         super().loseConnection()
+
+    def getHandle(self) -> Any:
+        """See ISystemHandle: no socket of the kernel's."""
+        return _NoSocket()
 
     def getPeer(self) -> Peer:
         """See ITransport."""

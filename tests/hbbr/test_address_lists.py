@@ -64,6 +64,37 @@ def test_a_waiting_side_that_is_blocked_is_not_joined(kind: str) -> None:
     assert relay.relay.sessions == set()
 
 
+@pytest.mark.parametrize("comes_first", [True, False])
+@pytest.mark.parametrize("kind", ["t", "w"])
+def test_a_connection_that_was_open_before_its_block_is_not_joined(kind: str, comes_first: bool) -> None:
+    """An address that is blocked before its connection asks for a session is closed and counted."""
+    relay = MemoryRelay()
+    late = relay.stream("192.0.2.7") if kind == "t" else relay.messages("192.0.2.7")
+    relay.type("Ba 192.0.2.7")
+    other = relay.stream("192.0.2.8")
+    for client in (late, other) if comes_first else (other, late):
+        ask(client)
+        relay.settle()
+    relay.drain()
+    assert relay.relay.sessions == set()
+    assert (late.closed, other.closed) == (True, False)
+    assert relay.dropped == {"denied": 1}
+
+
+@pytest.mark.parametrize("after", [0.01, 0.4, 0.99])
+def test_a_session_is_cut_within_a_second_of_its_address_in_the_file(tmp_path: Path, after: float) -> None:
+    """Whenever the file changes, the cut comes within half a second, which leaves room for a busy machine."""
+    path, relay = tmp_path / "blocklist.txt", MemoryRelay()
+    relay.relay.blocklist = (followed := ListFile(path, relay.reactor, relay.relay.cut_blocked)).entries
+    followed.startService()
+    relay.joined("tt", hosts=("192.0.2.7", "192.0.2.8"))
+    relay.advance(after)
+    path.write_text("192.0.2.7\n", "ascii")
+    relay.advance(0.5)
+    assert relay.relay.sessions == set()
+    followed.stopService()
+
+
 def test_an_unblocked_address_may_connect_again() -> None:
     """`Br` takes the block back."""
     relay = MemoryRelay(blocklist=["192.0.2.7"])

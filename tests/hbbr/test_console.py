@@ -180,3 +180,11 @@ def test_a_session_that_is_over_is_not_shown() -> None:
     first.reset()
     relay.drain()
     assert relay.type("u") == ""
+
+
+def test_what_comes_before_a_wrong_address_counts() -> None:
+    """An address that is added before one that can't be is in force for running sessions too."""
+    relay = MemoryRelay()
+    relay.joined("tt")
+    assert relay.type("Ba 192.0.2.1|nonsense") == ""
+    assert relay.relay.sessions == set()

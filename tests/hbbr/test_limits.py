@@ -98,3 +98,20 @@ def test_refused_connections_cost_nothing() -> None:
     kept.reset()
     relay.settle()
     relay.check_nothing_left()
+
+
+def test_waiting_sides_of_an_ipv6_network_count_together() -> None:
+    """Who has a whole /64, as everybody with IPv6 does, has the waiting places of one address."""
+    relay = MemoryRelay(max_waiting_per_address=2)
+    clients = [relay.stream(f"2001:db8::{n}") for n in (1, 2, 3)]
+    for number, client in enumerate([*clients, other := relay.stream("2001:db8:0:1::1")]):
+        ask(client, f"u{number}")
+    relay.settle()
+    assert [client.closed for client in clients] == [False, False, True]
+    assert not other.closed
+    assert relay.dropped == {"too_many_waiting_from_address": 1}
+    clients[0].reset()
+    relay.settle()
+    ask(relay.stream("2001:db8::4"), "u4")
+    relay.settle()
+    assert len(relay.pairing) == 3

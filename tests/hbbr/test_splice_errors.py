@@ -51,7 +51,6 @@ def hold_back(relay: DrivenRelay, sender: SocketClient) -> None:
 
 def fill_pipe(relay: DrivenRelay, sender: SocketClient, reader: SocketClient, least: int = 1) -> int:
     """The reader stalls in the middle of a stream until bytes are stuck in the pipe; returns how many."""
-    before = open_pipes()
     stuck = 0
     while stuck < least:
         reader.stalled = False
@@ -60,7 +59,7 @@ def fill_pipe(relay: DrivenRelay, sender: SocketClient, reader: SocketClient, le
         relay.until(lambda half=half: len(reader.received) > half, "half of it has arrived")  # type: ignore[misc]
         reader.stalled = True
         hold_back(relay, sender)
-        stuck = sum(map(bytes_in, open_pipes() - before)) // 2
+        stuck = sum(map(bytes_in, open_pipes())) // 2
     return stuck
 
 
@@ -141,6 +140,41 @@ def test_a_stuck_session_costs_nothing() -> None:
         sides = {end.side for end in watched(relay.reactor.getReaders())}
         assert sides == {session.sides[1]}
         assert {end.side for end in watched(relay.reactor.getWriters())} == sides
+
+
+def test_a_session_that_passes_on_what_comes_keeps_no_pipe() -> None:
+    """Sessions share one pipe as long as readers take what comes; each that is stuck keeps one of its own."""
+    with splicing_relay() as relay:
+        before, stuck, passing = open_pipes(), relay.joined(), relay.joined_too("u2")
+        for sender, reader in (passing, stuck, stuck[::-1], passing[::-1]):
+            pass_bulk(relay, sender, reader)
+        assert len(open_pipes() - before) == 2
+        for _ in range(3):
+            fill_pipe(relay, *stuck)
+            pass_bulk(relay, *passing)
+            assert len(open_pipes() - before) == 4
+            stuck[1].stalled = False
+            relay.until(lambda: not stuck[0].unsent, "all is sent")
+            relay.settle()
+            assert sum(map(bytes_in, open_pipes() - before)) == 0
+
+
+def test_free_pipes_are_few() -> None:
+    """However many sessions were stuck at the same time, no more than 16 pipes are kept for others."""
+    with splicing_relay() as relay:
+        before = open_pipes()
+        pairs = [relay.joined_too(f"u{number}") for number in range(20)]
+        for _, reader in pairs:
+            reader.stalled = True
+        for sender, _ in pairs:
+            hold_back(relay, sender)
+        relay.settle()
+        assert len(open_pipes() - before) == 2 * 20
+        for _, reader in pairs:
+            reader.stalled = False
+        relay.until(lambda: not any(sender.unsent for sender, _ in pairs), "all is sent")
+        relay.settle()
+        assert len(open_pipes() - before) == 2 * 16
 
 
 def test_a_session_above_its_bandwidth_is_not_read() -> None:

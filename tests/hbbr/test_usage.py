@@ -9,12 +9,14 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from rendezvous.config_values import ConfigError
 from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage, UsageLog, UsageTable
 from rendezvous.wire.address import Address
+from tests.hbbr.memory import FarEnd
 from tests.hbbr.real import until
 from tests.hbbr.relay_fixture import MemoryRelay, say
 from tests.peers.sqlite import on_reactor
@@ -103,13 +105,7 @@ def test_no_database_is_refused(tmp_path: Path) -> None:
 def test_a_session_is_told_once(kinds: str, transports: tuple[str, str]) -> None:
     """When a session has ended, a recorder is told of it once: bytes each way, transports, why."""
     told: list[SessionUsage] = []
-
-    @implementer(IUsageRecorder)
-    class Recorder:
-        def ended(self, usage: SessionUsage) -> None:
-            told.append(usage)
-
-    relay = MemoryRelay(recorders=[Recorder()])
+    relay = MemoryRelay(recorders=[_Told(told)])
     first, second = relay.joined(kinds)
     say(first, b"12345")
     relay.drain()
@@ -123,3 +119,93 @@ def test_a_session_is_told_once(kinds: str, transports: tuple[str, str]) -> None
     assert (told[0].bytes_from_first, told[0].bytes_from_second) == ((6, 8) if plain else (5, 7))
     assert told[0].peak == sum((6, 8) if plain else (5, 7))
     assert told[0].why == "closed"
+
+
+def at_age(age: float, kinds: str = "tt") -> tuple[MemoryRelay, list[SessionUsage], FarEnd, FarEnd]:
+    """A session whose first look at it comes when it is so old, and what recorders are told."""
+    told: list[SessionUsage] = []
+    relay = MemoryRelay(recorders=[_Told(told)])
+    relay.joined("tt", uuid="other", hosts=("192.0.2.50", "192.0.2.51"))  # whose beginning sets the looks
+    relay.advance(1 - age)
+    return relay, told, *relay.joined(kinds, uuid="new")
+
+
+@pytest.mark.parametrize("age", [0.001, 0.4, 0.8])
+def test_a_new_session_is_no_faster_than_it_is(age: float) -> None:
+    """A burst right before the first look counts as bytes of a second, not of the moment since the beginning."""
+    relay, _, first, _ = at_age(age)
+    first.send(bytes(100_000))
+    relay.settle()
+    for _ in range(12):
+        relay.advance(0.25)
+        relay.drain()
+        (session,) = [session for session in relay.relay.sessions if session.usage.transferred]
+        assert session.usage.now <= 100_000
+        assert session.usage.peak <= 100_000
+    assert session.usage.peak >= 50_000
+    assert session.usage.now == 0
+
+
+@pytest.mark.parametrize("seconds", [0.001, 0.3, 2.5])
+def test_the_peak_of_a_session_that_ends_early(seconds: float) -> None:
+    """A session that ends before its first whole second has its bytes as its peak; a later end inflates none."""
+    relay, told, first, _ = at_age(0.001)
+    first.send(bytes(50_000))
+    relay.advance(seconds)
+    relay.drain()
+    first.send(bytes(1000))
+    first.reset()
+    relay.drain()
+    assert 25_000 <= told[0].peak <= 51_000
+    assert seconds > 1 or told[0].peak == told[0].bytes_from_first
+
+
+def test_the_console_averages_over_a_second_at_least() -> None:
+    """`usage` shows a session that has just begun with no more than its bytes in a second."""
+    relay = MemoryRelay()
+    first, _ = relay.joined("tt")
+    first.send(bytes(1024))
+    relay.drain()
+    relay.advance(0.001)
+    assert relay.type("u").endswith(" 0kb/s 8kb/s 0kb/s\n")
+
+
+@implementer(IUsageRecorder)
+class _Told:
+    def __init__(self, told: list[SessionUsage]) -> None:
+        self._told = told
+
+    def ended(self, usage: SessionUsage) -> None:
+        self._told.append(usage)
+
+
+def test_a_recorder_that_fails_is_told_in_the_log() -> None:
+    """A recorder that raises stops neither the end of the session nor the recorders behind it."""
+
+    @implementer(IUsageRecorder)
+    class Broken:
+        def ended(self, usage: SessionUsage) -> None:
+            raise RuntimeError("a recorder of somebody else's")
+
+    told: list[SessionUsage] = []
+    relay = MemoryRelay(recorders=[Broken(), _Told(told)])
+    first, second = relay.joined()
+    with capturedLogs() as events:
+        first.reset()
+        relay.drain()
+    assert [str(event["log_failure"].value) for event in events if "log_failure" in event] == [
+        "a recorder of somebody else's"
+    ]
+    assert len(told) == 1
+    assert second.closed
+    relay.check_nothing_left()
+
+
+def test_the_line_of_a_session() -> None:
+    """The log has a line for each session: who, by which transports, bytes each way, the busiest second, why."""
+    with capturedLogs() as events:
+        UsageLog().ended(usage(1.0))
+    assert formatEvent(events[-1]) == (
+        "192.0.2.1:1000 (tcp) and [2001:db8::1]:2000 (websocket) relayed 10 and 20 bytes in 2 s, "
+        "at most 15 in a second: finished"
+    )
