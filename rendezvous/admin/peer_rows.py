@@ -4,7 +4,7 @@ import base64
 import binascii
 import time
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from rendezvous.admin.values import NotPossible, PeerInfo, PeerRow
@@ -16,6 +16,7 @@ _LONGEST_ID = 100
 _LONGEST_BYTES = 256
 _CREATED = "%Y-%m-%d %H:%M:%S"
 _SEEN = "%Y-%m-%d"
+_LAST_DAY = (date.max - date(1970, 1, 1)).days
 
 
 def peer_info(peer: StoredPeer, online: str = "", reached_at: str = "") -> PeerInfo:
@@ -57,8 +58,11 @@ def stored_peer(row: Any) -> StoredPeer:
     return StoredPeer(id, uuid, pk, host, created.strftime(_CREATED), day)
 
 
-def _date(day: int | None) -> str:
-    return "" if day is None else datetime.fromtimestamp(day * DAY, UTC).strftime(_SEEN)
+def _date(day: object) -> str:
+    """A stored day; empty when it is unknown, or another program has written something that is none."""
+    if not isinstance(day, int) or not 0 <= day <= _LAST_DAY:
+        return ""
+    return datetime.fromtimestamp(day * DAY, UTC).strftime(_SEEN)
 
 
 def _base64(raw: bytes) -> str:
