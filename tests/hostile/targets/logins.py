@@ -28,7 +28,7 @@ _PAYLOAD = b'{"sub":"somebody","exp":99999999999}'
 def tokens(data: bytes) -> None:
     """Good is only what was signed with the secret, whatever the token claims to be; nothing is an error."""
     source = Source(data)
-    kind = source.byte() % 3
+    kind = source.byte() % 4
     if kind == 0:
         token = as_text(source.rest())
     elif kind == 1:
@@ -112,6 +112,7 @@ TARGETS = {
             b'\x01{"nbf":"x","iat":{}}',
             b'\x02\x0e{"alg":"none"}' + _PAYLOAD,
             b'\x02\x1e{"alg":"HS256","kid":[],"b64":' + _PAYLOAD,
+            b'\x03\x1b{"alg":"HS256","typ":"JWT"}' + _PAYLOAD,
         ],
     ),
     "api_calls": Target(
