@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import date
 from typing import TypeVar
 
-from tests.integration.server import ROOT
+from tests.commit import seed
 from tests.network.meetings import Cell
 
 K = TypeVar("K")
@@ -86,13 +84,3 @@ def chosen(core: Sequence[K], others: Iterable[K], sample: int) -> list[K]:
     if os.environ.get("RENDEZVOUS_NETWORK") != "all":
         rest = random.Random(seed()).sample(rest, sample)
     return [*core, *rest]
-
-
-def seed() -> str:
-    """The hash of the commit under test; the date outside of a repository."""
-    command = ["git", "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        return date.today().isoformat()
-    return done.stdout.strip() or date.today().isoformat()
