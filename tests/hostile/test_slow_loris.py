@@ -7,11 +7,13 @@ import time
 from tests.client.links import SecuredLink, Server
 from tests.client.udp import UdpLink
 from tests.client.wire import frame, frame_header
+from tests.evidence import Evidence
 from tests.hbbr.relay_fixture import request
 from tests.hbbr.ws_wire import BINARY, CONT, PING, client_frame
 from tests.hostile.strangers import NAT_TEST, PORTS, UPGRADE, Crowd, address_of, connect, stranger
 from tests.integration.support import StartServer
 
+PROMISE = "A client that sends a byte a second is closed at the time limit, on every port"
 LIMIT = 2
 """Seconds of every time limit of the server."""
 SLACK = 2.0
@@ -54,7 +56,7 @@ def crowd_at(view: Server) -> Crowd:
     return crowd
 
 
-def test_a_byte_a_second(start_server: StartServer) -> None:
+def test_a_byte_a_second(start_server: StartServer, evidence: Evidence) -> None:
     """However its bytes are spread, a connection ends at the time limit, on each port and in each state."""
     limits = ("--first-frame-timeout", str(LIMIT), "--pairing-timeout", str(LIMIT))
     view = start_server("--consoles", "no", "--proxy-protocol", SPEAKING, *limits).view()
@@ -67,9 +69,10 @@ def test_a_byte_a_second(start_server: StartServer) -> None:
     lasted = {name: client.lasted for name, client in crowd.clients.items()}
     assert {name: t for name, t in lasted.items() if t is None or not LIMIT - 0.2 < t < LIMIT + SLACK} == {}
     assert {name.partition(":")[0] for name in lasted} == set(PORTS)
+    evidence(PROMISE, connections=len(crowd.clients))
 
 
-def test_a_byte_a_second_on_the_console_s_ports(start_server: StartServer) -> None:
+def test_a_byte_a_second_on_the_console_s_ports(start_server: StartServer, evidence: Evidence) -> None:
     """On loopback, where commands are awaited, too: what is no command within 200 ms is closed unanswered."""
     view = start_server("--first-frame-timeout", str(LIMIT)).view()
     crowd = Crowd(LIMIT * 2 + SLACK)
@@ -80,3 +83,4 @@ def test_a_byte_a_second_on_the_console_s_ports(start_server: StartServer) -> No
     for name, client in crowd.clients.items():
         assert client.lasted is not None, name
         assert client.lasted < LIMIT + SLACK, name
+    evidence(PROMISE, connections=len(crowd.clients))
