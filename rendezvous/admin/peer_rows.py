@@ -50,12 +50,16 @@ def stored_peer(row: Any) -> StoredPeer:
     except ValueError:
         raise NotPossible(f"{problem}: {given['address']!r} is no address.") from None
     try:
-        created = datetime.strptime(given["created"], _CREATED) if given["created"] else datetime.now(UTC)
+        created = datetime.strptime(given["created"], _CREATED) if given["created"] else _now()
         seen = datetime.strptime(given["seen"], _SEEN).replace(tzinfo=UTC) if given["seen"] else None
     except ValueError:
         raise NotPossible(f"{problem}: created is YYYY-MM-DD HH:MM:SS and seen YYYY-MM-DD.") from None
     day = int(seen.timestamp()) // DAY if seen is not None else None
-    return StoredPeer(id, uuid, pk, host, created.strftime(_CREATED), day)
+    return StoredPeer(id, uuid, pk, host, created.isoformat(" ", "seconds"), day)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
 
 
 def _date(day: object) -> str:

@@ -27,3 +27,9 @@ def test_days_of_others(day: object, date: str) -> None:
     row = peer_row(peer)
     assert peer_info(peer).seen == row.seen == date
     assert stored_peer(vars(row)) == peer._replace(seen=day if date else None)  # type: ignore[arg-type]
+
+
+def test_the_oldest_peer() -> None:
+    """A year has four digits, whatever it is, so that what was imported can be exported and imported."""
+    given = {"id": "ada", "uuid": "dQ==", "pk": "cA==", "created": "0001-02-03 04:05:06"}
+    assert stored_peer(vars(peer_row(stored_peer(given)))).created == given["created"]
