@@ -77,7 +77,7 @@ def api_calls(data: bytes) -> None:
         message = HttpProxyRequest(path=as_text(data))
     path = api_path(message.path)
     if path is not None:
-        _check_path(path)
+        check_path(path)
         assert api_path(path) == path
     try:
         headers = _request_headers(message.headers, "192.0.2.1")
@@ -89,7 +89,8 @@ def api_calls(data: bytes) -> None:
     assert headers.getRawHeaders("x-forwarded-for") == ["192.0.2.1"]
 
 
-def _check_path(path: str) -> None:
+def check_path(path: str) -> None:
+    """Whether it stays below /api/ however often it is resolved."""
     plain = path.partition("?")[0]
     assert path.isascii()
     assert not any(c.isspace() or c in "#\\" for c in path.partition("?")[0])
