@@ -21,6 +21,7 @@ from rendezvous.logs import logger
 from rendezvous.sockets import LINGER, IStreamTransport, end_writing
 from rendezvous.trouble import Trouble
 from rendezvous.web.channel import Departure, Head
+from rendezvous.web.chunks import Chunks
 from rendezvous.wire.address import Address
 
 _BAD_GATEWAY = b"HTTP/1.1 502 Bad Gateway\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
@@ -62,9 +63,8 @@ class ApiServer:
         headers = self._headers(head, source, secure=secure, upgrade=upgrade)
         forwarded = head._replace(target=path.encode("ascii"), headers=headers)
         passing = len(forwarded.encoded()) + (head.length or 0)
-        if head.length is None:
-            passing = _UNLIMITED
-        return Departure(Forwarding(self, source, passing, upgrade=upgrade), forwarded, stays=True)
+        chunks = Chunks() if head.length is None else None
+        return Departure(Forwarding(self, source, passing, chunks, upgrade=upgrade), forwarded, stays=True)
 
     def connect(self, protocol: Protocol) -> "Deferred[IProtocol]":
         """Connects `protocol`."""
@@ -115,16 +115,20 @@ def _values(headers: Headers, name: bytes) -> list[str]:
 class Forwarding(Protocol):
     """The client's side: what comes is passed on, and what the API server sends comes back.
 
-    Of what comes only `passing` bytes are the request, and no more is passed on: what follows is another
-    one, whose path nobody has looked at. For an `upgrade` it waits until the API server has agreed.
+    Of what comes only `passing` bytes are the request, and its `chunks` if it has some, and no more is passed on:
+    what follows is another one, whose path nobody has looked at. For an `upgrade` it waits until the API server has
+    agreed.
     """
 
     transport: IStreamTransport
 
-    def __init__(self, api: ApiServer, source: Address, passing: int, *, upgrade: bool) -> None:
+    def __init__(
+        self, api: ApiServer, source: Address, passing: int, chunks: Chunks | None, *, upgrade: bool
+    ) -> None:
         self._api = api
         self._source = source
         self._passing = passing
+        self._chunks = chunks
         self._upgrade = upgrade
         self._timeout = api.timeout
         self._upstream: _Upstream | None = None
@@ -143,14 +147,18 @@ class Forwarding(Protocol):
         """Passes on, or keeps what came at once until there is somebody to take it."""
         if self._over:
             return
-        passed, rest = data[: self._passing], data[self._passing :]
         if self._upstream is None:
             self._waiting += data
-        elif passed:
+            return
+        passed, rest = data[: self._passing], data[self._passing :]
+        self._passing -= len(passed)
+        if rest and self._chunks is not None:
+            chunks, rest = self._chunks.feed(rest)
+            passed += chunks
+        if passed:
             self.heard()
-            self._passing -= len(passed)
             self._upstream.transport.write(passed)
-        if rest and self._upgrade and self._upstream is not None:
+        if rest and self._upgrade:
             self._waiting += rest
             self.transport.pauseProducing()
 

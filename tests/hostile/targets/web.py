@@ -125,11 +125,26 @@ def _check_call(sent: bytes, head: Head, stream: bytes, *, switched: bool) -> No
     if head.length is None:
         assert b"content-length" not in by_name
         assert connection in (b"close", b"upgrade")
+        assert _is_one_body(body) or (switched and connection == b"upgrade")
     else:
         assert b"transfer-encoding" not in by_name
         assert {int(value) for value in by_name.get(b"content-length", [])} <= {head.length}
         assert len(body) <= head.length or (switched and connection == b"upgrade")
     assert body in stream
+
+
+def _is_one_body(body: bytes) -> bool:
+    """Whether this is a chunked body, or the beginning of one."""
+    while body:
+        line, _, body = body.partition(b"\r\n")
+        size = int(line.partition(b";")[0], 16)
+        if not size:
+            trailers, _, behind = (b"\r\n" + body).partition(b"\r\n\r\n")
+            return not behind and all(b":" in trailer for trailer in trailers.split(b"\r\n")[1:] if trailer)
+        chunk, body = body[: size + 2], body[size + 2 :]
+        if not b"\r\n".startswith(chunk[size:]):
+            return False
+    return True
 
 
 def _request(path: bytes, *lines: bytes, method: bytes = b"GET", body: bytes = b"") -> bytes:
@@ -149,6 +164,7 @@ TARGETS = {
                 _CALL + _request(b"/admin"),
                 _request(b"/") + _CALL + _CALL,
                 _request(b"/api/x", b"Transfer-Encoding: chunked", method=b"POST", body=b"1\r\nx\r\n0\r\n\r\n"),
+                _request(b"/api/x", b"Transfer-Encoding: chunked", body=b"1;a\r\nx\r\n0\r\nA: b\r\n\r\n") + _CALL,
                 _request(b"/api/x", b"Content-Length: 1", b"Transfer-Encoding: chunked", body=b"0\r\n\r\n"),
                 _request(b"/api/x", b"Content-Length: 1", b"Content-Length: 2", body=b"ab"),
                 _request(b"/api/x", b"X-Forwarded-For: 1.2.3.4", b"Connection: X-Real-IP, Host"),
