@@ -169,6 +169,8 @@ class Peers:
             (self.registrations if message.HasField("register_pk_response") else self.heartbeats).wrong(number)
 
     def expire(self, now: float) -> None:
-        """Give up what has waited for too long."""
-        self.heartbeats.expire(now)
+        """Give up what has waited for too long; nobody asks for a peer that the server may not have heard."""
+        for number in self.heartbeats.expire(now):
+            assert isinstance(number, int)
+            self._online[number] = 0
         self.registrations.expire(now)
