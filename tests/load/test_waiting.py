@@ -15,7 +15,7 @@ NEW = 167
 GOOD = {"broken": 0, "unexpected": 0, "dropped": 0, "late": 0, "questions": 1000, "unanswered": 0}
 
 
-def lines(per_peer: float = 0.5, descriptors: int = 0) -> list[Line]:
+def lines(per_peer: float = 1.3, descriptors: int = 0) -> list[Line]:
     """A minute in which memory grows by so many KiB for each new peer, and descriptors by so many a second."""
     return [
         {
@@ -86,7 +86,7 @@ def test_percentile() -> None:
         Run(lines(), summary("messages", slow=1)),
         Run(lines(), summary(unanswered=6, dropped=5)),
         Run(lines(), summary(broken=1)),
-        Run(lines(per_peer=1.6), summary()),
+        Run(lines(per_peer=2.3), summary()),
         Run(lines(descriptors=10), summary()),
     ],
 )
