@@ -3,6 +3,11 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
+# How thorough `make reliability` is: kills, seconds of load, inputs that fuzzers and hypothesis try.
+RUNS ?= 1000
+SECONDS ?= 600
+INPUTS ?= 100000
+EXAMPLES ?= 2000
 
 .PHONY: reliability run test network lint format proto bench load picture clean
 
@@ -17,13 +22,21 @@ test: $(VENV)/.dev
 
 ## make network: the whole network laboratory, as root; ARGS are pytest's
 network: $(VENV)/.dev
-	RENDEZVOUS_NETWORK=all $(BIN)/pytest tests/network $(ARGS)
+	RENDEZVOUS_NETWORK=all RENDEZVOUS_REQUIRE=1 $(BIN)/pytest tests/network $(ARGS)
 
-## make reliability: all tests, and what they saw into docs/reliability.md; ARGS are pytest's
+## make reliability: all tests, thoroughly, as root, and what they saw into docs/reliability.md; it takes hours.
+## RUNS=40 makes fewer kills, ARGS=tests/network does a part of it and leaves the other rows as they are
+reliability: export RENDEZVOUS_EVIDENCE := $(CURDIR)/evidence.jsonl
+reliability: export RENDEZVOUS_REQUIRE := 1
+reliability: export RENDEZVOUS_NETWORK := all
+reliability: export RENDEZVOUS_FAULT_RUNS := $(RUNS)
+reliability: export RENDEZVOUS_LOAD_SECONDS := $(SECONDS)
+reliability: export RENDEZVOUS_FUZZ_RUNS := $(INPUTS)
+reliability: export RENDEZVOUS_EXAMPLES := $(EXAMPLES)
 reliability: $(VENV)/.dev
-	rm -f evidence.jsonl
-	RENDEZVOUS_EVIDENCE=$(CURDIR)/evidence.jsonl $(BIN)/pytest -n 3 --dist loadfile $(ARGS)
-	$(BIN)/python -m tests.reliability evidence.jsonl
+	rm -f $$RENDEZVOUS_EVIDENCE
+	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	$(BIN)/python -m tests.reliability $$RENDEZVOUS_EVIDENCE
 
 ## make lint: style and types
 lint: $(VENV)/.dev

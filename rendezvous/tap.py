@@ -133,14 +133,14 @@ class Options(_Repeatable):
 
 def makeService(options: _ServerOptions) -> IService:
     """The service that `options` describe, its ports bound. Ends the process with one sentence on errors."""
-    from twisted.internet import reactor  # twistd's --reactor decides which one this is
-
-    process.prepare(reactor)
     settings, twistd = options.settings, twistd_options(options)
     if twistd is None and "log_format" in settings.sources:
         warning = "log-format has no effect: it is for twistd rendezvous, and something else writes this log."
         settings = replace(settings, warnings=(*settings.warnings, warning))
     try:
+        from twisted.internet import reactor  # twistd's --reactor decides which one this is
+
+        process.prepare(reactor)
         inherited.receive(os.environ, reactor)
         user, group = (twistd["uid"], twistd["gid"]) if twistd is not None else (None, None)
         with made_for(user, group, _made_at_first(settings)):

@@ -22,6 +22,7 @@ from bench.row import Aim, Row, Sample
 from bench.rows import rows as table_rows
 from bench.table import HEAD, number, table
 from rendezvous.peers.store import prepare
+from tests.required import missing
 
 ROOT = Path(__file__).parents[1]
 DOCUMENT = ROOT / "docs" / "performance.md"
@@ -217,7 +218,7 @@ def test_ratios_need_a_limit() -> None:
 def test_quick_run(tmp_path: Path) -> None:
     """Every row is measured and positive, nothing is lost, and nothing is left behind."""
     if compiler() is None:
-        pytest.skip("there is no C compiler")
+        missing("there is no C compiler")
     target, plot = tmp_path / "bench.json", tmp_path / "bench.svg"
     before = set((ROOT / "bench" / "bin").glob("run-*"))
     done = run_bench("--quick", "--json", target, "--plot", plot, timeout=TIMEOUT)

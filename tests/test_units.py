@@ -7,15 +7,14 @@ import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from rendezvous.config import load
 from tests.integration.server import environment, twistd
+from tests.required import needs
 
 UNITS = Path(__file__).parents[1] / "systemd"
 EXPOSURE = 20
 """Tenths: below 5.0 is what systemd calls OK, and ours is 1.4."""
-needs_systemd = pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="takes systemd-analyze")
+needs_systemd = needs(shutil.which("systemd-analyze"), "takes systemd-analyze")
 
 
 def installed(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ import base64
 import binascii
 import time
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 from rendezvous.admin.values import NotPossible, PeerInfo, PeerRow
@@ -16,6 +16,7 @@ _LONGEST_ID = 100
 _LONGEST_BYTES = 256
 _CREATED = "%Y-%m-%d %H:%M:%S"
 _SEEN = "%Y-%m-%d"
+_LAST_DAY = (date.max - date(1970, 1, 1)).days
 
 
 def as_typed(text: str) -> str:
@@ -55,16 +56,23 @@ def stored_peer(row: Any) -> StoredPeer:
     except ValueError:
         raise NotPossible(f"{problem}: {given['address']!r} is no address.") from None
     try:
-        created = datetime.strptime(given["created"], _CREATED) if given["created"] else datetime.now(UTC)
+        created = datetime.strptime(given["created"], _CREATED) if given["created"] else _now()
         seen = datetime.strptime(given["seen"], _SEEN).replace(tzinfo=UTC) if given["seen"] else None
     except ValueError:
         raise NotPossible(f"{problem}: created is YYYY-MM-DD HH:MM:SS and seen YYYY-MM-DD.") from None
     day = int(seen.timestamp()) // DAY if seen is not None else None
-    return StoredPeer(id, uuid, pk, host, created.strftime(_CREATED), day)
+    return StoredPeer(id, uuid, pk, host, created.isoformat(" ", "seconds"), day)
 
 
-def _date(day: int | None) -> str:
-    return "" if day is None else datetime.fromtimestamp(day * DAY, UTC).strftime(_SEEN)
+def _now() -> datetime:
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+def _date(day: object) -> str:
+    """A stored day; empty when it is unknown, or another program has written something that is none."""
+    if not isinstance(day, int) or not 0 <= day <= _LAST_DAY:
+        return ""
+    return datetime.fromtimestamp(day * DAY, UTC).strftime(_SEEN)
 
 
 def _base64(raw: bytes) -> str:

@@ -165,9 +165,10 @@ class Controlling:
     def punch(self, peer_id: str, **fields: Any) -> Punched:
         """Ask for the peer, again on the same connection when no answer comes; raises RefusedError."""
         with self.dial() as link:
-            return self._punch(link, peer_id, **fields)
+            return self.punch_on(link, peer_id, **fields)
 
-    def _punch(self, link: Link, peer_id: str, **fields: Any) -> Punched:
+    def punch_on(self, link: Link, peer_id: str, **fields: Any) -> Punched:
+        """The same on a connection that is there."""
         message = self.punch_request(peer_id, **fields)
         for wait in PUNCH_WAITS:
             link.send(message)

@@ -17,6 +17,7 @@ from tests.faults.shim import Shim, build, compiler
 from tests.integration.conftest import new_controlled, start_server
 from tests.integration.server import ServerProcess
 from tests.integration.support import NewControlled, StartServer
+from tests.required import missing
 
 __all__ = ["new_controlled", "start_server"]
 
@@ -34,7 +35,7 @@ LINES_A_SECOND = 8
 def shim_library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The compiled shim."""
     if compiler() is None:
-        pytest.skip("there is no C compiler")
+        missing("there is no C compiler")
     return build(tmp_path_factory.mktemp("shim") / "shim.so")
 
 

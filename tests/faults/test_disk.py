@@ -22,6 +22,7 @@ from tests.faults.shim import HOLD, Shim
 from tests.faults.storm import OK, SERVER_ERROR, Storm, new_peer
 from tests.integration.server import run_to_end, twistd
 from tests.peers.sqlite import make_rust_database
+from tests.required import missing
 
 PROMISE = "While the disk fails, new registrations are refused, known clients are served, and nothing is lost"
 FAULTS = {
@@ -159,7 +160,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         subprocess.run(command, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("only root may mount a small disk")
+        missing("only root may mount a small disk")
     try:
         yield folder
     finally:

@@ -16,7 +16,7 @@ from tests.evidence import Evidence
 from tests.faults.conftest import NewLife, Serve
 from tests.faults.databases import NAME, assert_stored
 from tests.faults.storm import OK, Storm, new_peer
-from tests.integration.server import ServerProcess, free_port, run_to_end, twistd
+from tests.integration.server import ROOT, START_TIMEOUT, STOP_TIMEOUT, ServerProcess
 from tests.integration.support import unique_source
 
 MEGABYTE = 1 << 20
@@ -24,6 +24,9 @@ UNKNOWN = 5000
 UNFINISHED = (60_000 << 2 | 2).to_bytes(3, "little") + bytes(59_000)
 """Most of a frame that is allowed."""
 DESCRIPTORS = "Out of descriptors, known clients are served; new connections wait, and are taken when there is room"
+OUT_OF_MEMORY = (
+    "Out of memory, the server ends with one sentence once it has begun, and the next start has everything"
+)
 MEMORY = "What a flood may take of the memory is bounded"
 
 
@@ -140,25 +143,24 @@ def test_no_memory_left(serve: Serve, evidence: Evidence) -> None:
     server.start()
     more = Storm(server.view()).register(new_peer() for _ in range(20))
     assert len(more.having(OK)) == 20
-    evidence("Out of memory, the server ends with one sentence, and the next start has everything", ends=1)
+    evidence(OUT_OF_MEMORY, ends=1)
 
 
-@pytest.mark.parametrize("megabytes", [25, 45])
+@pytest.mark.parametrize("megabytes", [25, 45, 60, 65, 70, 75, 80, 90])
 def test_start_without_memory(serve: Serve, tmp_path: Path, evidence: Evidence, megabytes: int) -> None:
-    """Wherever a start ends that has too little, the next one is clean."""
-    line = [
-        "sh",
-        "-c",
-        f'ulimit -v {megabytes * 1024}; exec "$@"',
-        "sh",
-        *twistd(),
-        "-n",
-        "--pidfile=",
-        "rendezvous",
-    ]
-    (tmp_path / "server" / "data").mkdir(parents=True)
-    ended = run_to_end([*line, "--data", "data"], tmp_path / "server", {"PORT": str(free_port())})
-    assert ended.code not in (0, None)
+    """A start that has too little ends in one sentence once twistd has come to us, and the next one is clean."""
+    poor = ServerProcess(tmp_path / "server")
+    poor.command = ["sh", "-c", f'ulimit -v {megabytes * 1024}; exec "$@"', "sh", *poor.arguments()]
+    poor.launch()
+    with suppress(AssertionError):
+        poor.wait_line("ready", START_TIMEOUT)
+        poor.stop()
+    if poor.process is not None:
+        assert poor.process.wait(STOP_TIMEOUT) not in (0, None)
+        poor.kill()
+        told = [line for line in poor.lines if "memory" in line and line.endswith((".", '."}'))]
+        assert f"{ROOT}/" not in poor.output.replace(f"{ROOT}/.venv/", ""), poor.output
+        assert len(told) == 1 or "Traceback" in poor.output, poor.output
     server = serve(folder=tmp_path / "server")
     assert (server.data / NAME).stat().st_size > 0
-    evidence("Out of memory, the server ends with one sentence, and the next start has everything", ends=1)
+    evidence(OUT_OF_MEMORY, ends=1)

@@ -1,11 +1,13 @@
 """Decoders against models: what was written down, by whomever, is what is read.
 
 The wire's own decoders have such tests in tests/wire; the promises about any bytes are in targets/.
+RENDEZVOUS_EXAMPLES makes them try more.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -14,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, seed, settings
 from hypothesis import strategies as st
 
 from rendezvous.accepting import Proxies
@@ -23,13 +25,16 @@ from rendezvous.config_files import read_dotenv, read_ini
 from rendezvous.settings import SETTINGS
 from rendezvous.wire.address import Address
 from rendezvous.wire.proxy_protocol import parse_proxy_header
+from tests import commit
+from tests.evidence import Evidence
 from tests.hbbr.echo_fixture import EchoServer
 from tests.hbbr.ws_wire import handshake
 from tests.hostile.targets import NAMES, load, logins
 from tests.hostile.targets.connections import without_port
 from tests.wire.test_proxy_protocol import version_2
 
-EXAMPLES = settings(max_examples=100, deadline=None, derandomize=True)
+TRIES = int(os.environ.get("RENDEZVOUS_EXAMPLES", "100"))
+EXAMPLES = settings(max_examples=TRIES, deadline=None, derandomize=True)
 
 V4 = st.ip_addresses(v=4, network="198.51.100.0/28").map(str)
 V6 = st.ip_addresses(v=6, network="2001:db8::/124").map(str)
@@ -40,6 +45,7 @@ NETWORKS = (
     | st.builds("::ffff:{}/{}".format, V4, st.integers(116, 128))
     | st.builds("{}/{}".format, V6, st.integers(116, 128))
 )
+PROMISE = "No input breaks what a decoder promises"
 BLANKS = st.sampled_from(["", " ", "\t", "  "])
 TAILS = st.sampled_from(["", " since spring", "#", " # 198.51.100.1", "\t2001:db8::1"])
 WORDS = st.text(st.characters(codec="utf-8", categories=["L", "N", "P", "S"]), max_size=20)
@@ -54,16 +60,24 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_bytes(name: str) -> None:
-    """Bytes without a plan, and seeds with some bytes changed, keep every promise without a fuzzer, too."""
+def test_any_bytes(name: str, evidence: Evidence) -> None:
+    """Bytes without a plan, and seeds with some bytes changed, keep every promise without a fuzzer, too.
+
+    They are others for each commit.
+    """
     target = load(name)
+    tried = 0
 
     @given(st.binary(max_size=200) | st.builds(changed, st.sampled_from(target.seeds), st.lists(st.binary())))
-    @settings(max_examples=40, deadline=None, derandomize=True)
+    @settings(max_examples=TRIES, deadline=None, database=None)
+    @seed(commit.seed())
     def check(data: bytes) -> None:
+        nonlocal tried
+        tried += 1
         target.run(data)
 
     check()
+    evidence(PROMISE, "", **{name: tried})
 
 
 def changed(seed: bytes, changes: list[bytes]) -> bytes:

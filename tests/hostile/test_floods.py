@@ -13,8 +13,6 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-import pytest
-
 from rendezvous.descriptors import raise_descriptor_limit
 from rendezvous.wire.address import Address
 from tests.client.controlling import Controlling
@@ -37,6 +35,7 @@ from tests.hostile.strangers import (
 )
 from tests.integration.server import ServerProcess, free_port
 from tests.integration.support import NewControlled, StartServer
+from tests.required import missing
 
 ADDRESSES = int(os.environ.get("RENDEZVOUS_FLOOD_ADDRESSES", "2000"))
 EACH = 60
@@ -80,7 +79,7 @@ def start(start_server: StartServer, *flags: str) -> tuple[ServerProcess, list[t
 def flood(targets: Iterable[tuple[tuple[str, int], str]]) -> Iterator[list[socket.socket]]:
     """Connections to addresses from addresses, which say nothing."""
     if raise_descriptor_limit() < DESCRIPTORS:
-        pytest.skip("there are too few descriptors for a flood")
+        missing("there are too few descriptors for a flood")
     with closed_at_the_end([]) as sockets:
         for target, source in targets:
             sockets.append(connect(target, source))

@@ -10,6 +10,7 @@ from rendezvous.wire import rendezvous_pb2 as pb
 from rendezvous.wire.address import Address
 from rendezvous.wire.rendezvous_pb2 import PunchHoleResponse
 from tests.client.wire import mangle
+from tests.evidence import Evidence
 from tests.hbbs.clients import StreamClient, only
 from tests.hbbs.conftest import MakeServer
 from tests.hbbs.server import A_V6, B_ID, B_V6, STRANGER, A, B, Server
@@ -22,6 +23,12 @@ VICTIM = Address("192.0.2.99", 9999)
 UDP_PORT = 50321
 WAYS = ["tcp", "secured", "websocket", "udp"]
 FORGERS = {"stranger": STRANGER, "neighbor": NEIGHBOR}
+
+
+@pytest.fixture(autouse=True)
+def counted(evidence: Evidence) -> None:
+    """Each test is an attack."""
+    evidence("Who forges an answer gets what is documented, and no more", attacks=1)
 
 
 def forged(kind: str, asker: Address, id: str = B_ID, nonce: int = 12345) -> Message:

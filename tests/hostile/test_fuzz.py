@@ -13,17 +13,18 @@ from pathlib import Path
 
 import pytest
 
+from tests.evidence import Evidence
 from tests.hostile.targets import MODULES, NAMES, PLANTED, load
 from tests.integration.server import ROOT, environment
+from tests.required import needs
 
 RUNS = int(os.environ.get("RENDEZVOUS_FUZZ_RUNS", "2000"))
 SEED = int(os.environ.get("RENDEZVOUS_FUZZ_SEED", "1"))
 PER_RUN = 0.05
 """Seconds that an input may take on a busy machine, on average."""
 
-needs_atheris = pytest.mark.skipif(
-    find_spec("atheris") is None,
-    reason="atheris has no wheel for this machine; the extra rendezvous[fuzz] brings it",
+needs_atheris = needs(
+    find_spec("atheris"), "atheris has no wheel for this machine; the extra rendezvous[fuzz] brings it"
 )
 
 
@@ -46,11 +47,12 @@ def fuzz(name: str, runs: int, folder: Path) -> subprocess.CompletedProcess[str]
 
 @needs_atheris
 @pytest.mark.parametrize("name", NAMES)
-def test_promises_hold(name: str, tmp_path: Path) -> None:
+def test_promises_hold(name: str, tmp_path: Path, evidence: Evidence) -> None:
     """No input breaks what the target promises."""
     done = fuzz(name, RUNS, tmp_path)
     assert done.returncode == 0, done.stdout[-4000:]
     assert f"stat::number_of_executed_units: {RUNS}" in done.stdout
+    evidence("No input breaks what a decoder promises", "", **{name: RUNS})
 
 
 @needs_atheris

@@ -15,6 +15,7 @@ from tests.client.controlled import Identity
 from tests.client.controlling import Controlling
 from tests.client.links import Link, LinkClosedError, PlainLink, SecuredLink, Server, WebSocketLink
 from tests.client.threads import wait_until
+from tests.evidence import Evidence
 from tests.hbbs.server import A
 from tests.hbbs.server import Server as MemoryServer
 from tests.hostile.strangers import (
@@ -29,6 +30,7 @@ from tests.hostile.strangers import (
 )
 from tests.integration.support import StartServer
 
+PROMISE = "A connection whose client is gone without a word is given up in time"
 LIMIT = 2
 """Seconds of every time limit of the server; a registration is given up after one and a half."""
 SLACK = 3.0
@@ -76,7 +78,7 @@ class Vanished:
         return False
 
 
-def test_vanished_clients(start_server: StartServer) -> None:
+def test_vanished_clients(start_server: StartServer, evidence: Evidence) -> None:
     """Whatever it was doing, a client that is gone without a word is offline and makes room soon after its time."""
     view, target = start_server(*FLAGS).view(), Identity.make()
     vanished = Vanished(view, target)
@@ -98,9 +100,10 @@ def test_vanished_clients(start_server: StartServer) -> None:
         assert list(left) == []
         with_peers = Controlling(view, source=stranger())
         assert with_peers.online([target.id, *(peer.id for peer in vanished.peers)]) == [True, False, False]
+    evidence(PROMISE, connections=len(vanished.links))
 
 
-def test_vanished_sides_of_a_relay(start_server: StartServer) -> None:
+def test_vanished_sides_of_a_relay(start_server: StartServer, evidence: Evidence) -> None:
     """A side that waits and two that are joined make room when they are gone; a joined one that lives is told."""
     view = start_server(*FLAGS).view()
     sources = [stranger() for _ in range(2)]
@@ -115,6 +118,7 @@ def test_vanished_sides_of_a_relay(start_server: StartServer) -> None:
         assert not relay_has_room(view, sources[0])
         assert ends_within(sockets[2], LIMIT + SLACK)
         wait_until(lambda: relay_has_room(view, sources[0]), LIMIT + SLACK)
+    evidence(PROMISE, connections=2)
 
 
 def relay_has_room(view: Server, source: str) -> bool:
@@ -125,13 +129,14 @@ def relay_has_room(view: Server, source: str) -> bool:
     return True
 
 
-def test_own_direction_ended(start_server: StartServer) -> None:
+def test_own_direction_ended(start_server: StartServer, evidence: Evidence) -> None:
     """A client that ends its direction without a word is closed at once, or at the time limit, on each port."""
     view = start_server(*FLAGS).view()
     with closed_at_the_end([connect(address_of(view, port)) for port in PORTS]) as sockets:
         for made in sockets:
             made.shutdown(socket.SHUT_WR)
         assert [ends_within(made, LIMIT + SLACK) for made in sockets] == [True] * len(PORTS)
+    evidence(PROMISE, connections=len(PORTS))
 
 
 def test_a_vanished_websocket_has_ten_seconds_more() -> None:

@@ -15,10 +15,17 @@ from tests.client.controlled import Identity
 from tests.client.controlling import Controlling
 from tests.client.links import Link, LinkClosedError, PlainLink, Server
 from tests.client.wire import SealedDirection, answer_key_exchange, demangle
+from tests.evidence import Evidence
 from tests.hostile.strangers import NAT_TEST, connect, next_push, stranger
 from tests.integration.support import StartServer
 
 OK = pb.RegisterPkResponse.OK
+
+
+@pytest.fixture(autouse=True)
+def counted(evidence: Evidence) -> None:
+    """Each test is an attack."""
+    evidence("Who is on the path of a secured connection gets what is documented, and no more", attacks=1)
 
 
 class Tapped(PlainLink):

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import ssl
 import time
 from pathlib import Path
+
+import pytest
 
 from tests.client.links import SecuredLink, Server
 from tests.client.threads import wait_until
 from tests.client.udp import UdpLink
 from tests.client.wire import frame, frame_header
+from tests.evidence import Evidence
 from tests.hbbr.relay_fixture import request
 from tests.hbbr.ws_wire import BINARY, CONT, PING, client_frame
 from tests.hostile.strangers import NAT_TEST, PORTS, UPGRADE, Crowd, address_of, connect, ended, stranger
+from tests.integration.server import free_port
 from tests.integration.support import StartServer
-from tests.integration.web import start_web
+from tests.integration.web import DOMAIN, TRUST, certificate_flags, start_web
 
+PROMISE = "A client that sends a byte a second is closed at the time limit, on every port"
 LIMIT = 2
 """Seconds of every time limit of the server."""
+HTTP_LIMIT = 30
+"""The same of a request at the ports of administrators, which nothing sets."""
 SLACK = 2.0
 """Seconds that a busy machine may take longer."""
 SPEAKING = "127.199.0.0/16"
@@ -28,6 +37,12 @@ FRAGMENTS = client_frame(b"xx", BINARY, fin=False) + client_frame(b"", CONT, fin
 
 HELLO = b"\x16\x03\x01\x02\0\x01\0\x01\xfc\x03\x03" + bytes(50)
 """The begin of a TLS handshake."""
+HTTP = {
+    "request line": (b"", b"GET /?" + b"x" * 60),
+    "header": (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"y"),
+    "body": (b"POST /login HTTP/1.1\r\nHost: x\r\nContent-Length: 5000\r\n\r\n", b"x"),
+}
+"""What a client of HTTP sends at once, and then a byte a second."""
 
 FRAMED = ("second", "main", "relay")
 BROWSED = ("websocket", "relay_websocket")
@@ -60,7 +75,7 @@ def crowd_at(view: Server) -> Crowd:
     return crowd
 
 
-def test_a_byte_a_second(start_server: StartServer) -> None:
+def test_a_byte_a_second(start_server: StartServer, evidence: Evidence) -> None:
     """However its bytes are spread, a connection ends at the time limit, on each port and in each state."""
     limits = ("--first-frame-timeout", str(LIMIT), "--pairing-timeout", str(LIMIT))
     view = start_server("--consoles", "no", "--proxy-protocol", SPEAKING, *limits).view()
@@ -73,9 +88,47 @@ def test_a_byte_a_second(start_server: StartServer) -> None:
     lasted = {name: client.lasted for name, client in crowd.clients.items()}
     assert {name: t for name, t in lasted.items() if t is None or not LIMIT - 0.2 < t < LIMIT + SLACK} == {}
     assert {name.partition(":")[0] for name in lasted} == set(PORTS)
+    evidence(PROMISE, connections=len(crowd.clients))
 
 
-def test_a_byte_a_second_on_the_console_s_ports(start_server: StartServer) -> None:
+@pytest.mark.slow
+def test_a_byte_a_second_in_tls_and_at_the_administrators(
+    start_server: StartServer, tmp_path: Path, evidence: Evidence
+) -> None:
+    """A handshake of TLS has the time of a handshake, and HTTP has its own."""
+    first = free_port()
+    others = {"https": first + 4, "status": first + 5, "metrics": first + 6}
+    TRUST.issue(DOMAIN).write(tmp_path / "fullchain.pem", tmp_path / "privkey.pem")
+    flags = [flag for name, number in others.items() for flag in (f"--{name}", str(number))]
+    limits = ("--consoles", "no", "--first-frame-timeout", str(LIMIT))
+    view = start_server(*limits, *flags, *certificate_flags(tmp_path), port=first).view()
+    crowd, hello = Crowd(HTTP_LIMIT + 2 * SLACK), client_hello()
+    expected = {"https: TLS": LIMIT, "websocket: TLS": LIMIT, "relay_websocket: TLS": LIMIT}
+    for name in expected:
+        port = name.partition(":")[0]
+        target = (view.host, others[port]) if port in others else address_of(view, port)
+        crowd.add(name, connect(target), hello[:20], hello[20:])
+    for name in ("status", "metrics"):
+        for case, (begin, drops) in HTTP.items():
+            crowd.add(f"{name}: {case}", connect((view.host, others[name])), begin, drops)
+    crowd.run()
+    for name, client in crowd.clients.items():
+        limit = expected.get(name, HTTP_LIMIT)
+        assert client.lasted is not None, name
+        assert limit - 0.2 < client.lasted < limit + SLACK, name
+    evidence(PROMISE, connections=len(crowd.clients))
+
+
+def client_hello() -> bytes:
+    """What a client of TLS begins with."""
+    outgoing = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=DOMAIN)
+    with contextlib.suppress(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+def test_a_byte_a_second_on_the_console_s_ports(start_server: StartServer, evidence: Evidence) -> None:
     """On loopback, where commands are awaited, too: what is no command within 200 ms is closed unanswered."""
     view = start_server("--first-frame-timeout", str(LIMIT)).view()
     crowd = Crowd(LIMIT * 2 + SLACK)
@@ -86,6 +139,7 @@ def test_a_byte_a_second_on_the_console_s_ports(start_server: StartServer) -> No
     for name, client in crowd.clients.items():
         assert client.lasted is not None, name
         assert client.lasted < LIMIT + SLACK, name
+    evidence(PROMISE, connections=len(crowd.clients))
 
 
 def test_a_byte_a_second_of_tls(start_server: StartServer, tmp_path: Path) -> None:

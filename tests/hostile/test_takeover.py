@@ -13,6 +13,7 @@ from rendezvous.wire import rendezvous_pb2 as pb
 from rendezvous.wire.address import Address
 from rendezvous.wire.rendezvous_pb2 import RegisterPkResponse
 from tests.client.wire import open_id_pk
+from tests.evidence import Evidence
 from tests.hbbs.clients import StreamClient, UDPClient, only
 from tests.hbbs.conftest import MakeServer
 from tests.hbbs.server import B_ID, B_V6, SERVER_KEY, STRANGER, A, B, Server, pk_of, record, register_pk, uuid_of
@@ -25,6 +26,12 @@ NEIGHBOR = B._replace(port=666)
 OWN_KEY = b"the thief's own key".ljust(32)
 WAYS = ["udp", "secured", "websocket"]
 Owner = UDPClient | StreamClient
+
+
+@pytest.fixture(autouse=True)
+def counted(evidence: Evidence) -> None:
+    """Each test is an attack."""
+    evidence("Who wants to be another peer gets what is documented, and no more", attacks=1)
 
 
 def owner_on(server: Server, way: str) -> Owner:

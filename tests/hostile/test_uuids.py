@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from tests.client.wire import frame
+from tests.evidence import Evidence
 from tests.hbbr.memory import FarEnd
 from tests.hbbr.relay_fixture import MemoryRelay, WsEnd, ask, say
 
@@ -15,6 +16,12 @@ KINDS = ["tt", "ww", "tw"]
 THIEF = "203.0.113.66"
 GUESSES = 300
 SECRET, OWN = b"for the other side alone", b"what the thief says"
+
+
+@pytest.fixture(autouse=True)
+def counted(evidence: Evidence) -> None:
+    """Each test is an attack."""
+    evidence("Who plays with the uuids of relay sessions gets what is documented, and no more", attacks=1)
 
 
 def client(relay: MemoryRelay, kind: str, host: str) -> FarEnd:

@@ -8,18 +8,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
+
+from tests.required import needs
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 DRIVER = shutil.which("chromedriver")
 TIMEOUT = 60.0
 """Seconds that a page may take on a busy machine."""
 
-needs_chromium = pytest.mark.skipif(
-    CHROMIUM is None or DRIVER is None, reason="there is no Chromium with its chromedriver"
-)
+needs_chromium = needs(CHROMIUM and DRIVER, "there is no Chromium with its chromedriver")
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from tests.load.connections import Loop
 from tests.load.heartbeats import SLOT, SLOTS, Peers
 from tests.load.punches import Punches
 from tests.load.sessions import Sessions
-from tests.load.waiting import PATIENCE, percentile
+from tests.load.waiting import percentile
 
 TURNS = 33
 """A session says something each so many slots."""
@@ -50,18 +50,21 @@ class Crowd:
         relay = (options.host, options.relay_port)
         self.sessions = Sessions(self.loop, relay, options.key, self._source)
         self.loop.add_reader(self.peers.socket.fileno())
-        self.behind = 0.0
-        """Seconds for which this process was too late."""
-        self._options = options
-        self._new = Pace(options.peers * options.churn / 100 / 60)
-        self._punched = Pace(options.punches)
-        self._all: list[float] = []
         self._kinds = {
             "heartbeats": self.peers.heartbeats,
             "registrations": self.peers.registrations,
             "punches": self.punches.waiting,
             "messages": self.sessions.waiting,
         }
+        self.patience = max(waiting.patience for waiting in self._kinds.values())
+        self._read = 0.0
+        """When all that had come was read: what did not come until then has not come."""
+        self.behind = 0.0
+        """Seconds for which this process was too late."""
+        self._options = options
+        self._new = Pace(options.peers * options.churn / 100 / 60)
+        self._punched = Pace(options.punches)
+        self._all: list[float] = []
 
     def _source(self) -> str:
         return self.peers.address(self.peers.somebody() or 0)
@@ -72,7 +75,7 @@ class Crowd:
         told = slot = 0
         while True:
             now = time.monotonic() - start
-            if now > self._options.seconds + PATIENCE + 0.1:
+            if now > self._options.seconds + self.patience + 0.1:
                 break
             if now < self._options.seconds:
                 if now / SLOT - slot > LATE:
@@ -82,7 +85,8 @@ class Crowd:
                     self._act(slot)
                     slot += 1
             self.loop.run(slot * SLOT - now if now < self._options.seconds else SLOT)
-            self.peers.receive()
+            if self.peers.receive():
+                self._read = time.monotonic()
             if now >= told + 1:
                 told += 1
                 self._expire()
@@ -110,10 +114,11 @@ class Crowd:
             self.punches.ask(self.peers.address(asking), str(FIRST_ID + asked))
 
     def _expire(self) -> None:
-        now = time.monotonic()
-        self.peers.expire(now)
-        self.punches.expire(now)
-        self.sessions.waiting.expire(now)
+        self.peers.repeat(self._read)
+        self.punches.repeat(self._read)
+        self.peers.expire(self._read)
+        self.punches.expire(self._read)
+        self.sessions.waiting.expire(self._read)
 
     def _tell(self, second: int, *, done: bool = False) -> None:
         times = self.punches.waiting.times
@@ -123,7 +128,9 @@ class Crowd:
         line |= {kind: waiting.counts() for kind, waiting in self._kinds.items()}
         line |= {"p50": percentile(shown, 0.5), "p99": percentile(shown, 0.99), "online": self.peers.online}
         line |= {"sessions": len(self.sessions), "broken": self.sessions.broken, "late": round(self.behind, 2)}
-        line |= {"unexpected": self.peers.unexpected, "cpu": round(time.process_time(), 2)}
+        line |= {"unexpected": self.peers.unexpected, "dropped": self.peers.dropped}
+        line |= {"questions": self.peers.questions, "unanswered": self.peers.questions - self.peers.answers}
+        line |= {"cpu": round(time.process_time(), 2)}
         print(json.dumps(line), flush=True)
         for waiting in self._kinds.values():
             waiting.times.clear()

@@ -12,7 +12,7 @@ from bench.__main__ import machine
 from bench.network import network
 from bench.programs import BenchError
 from tests.load.plot import plot
-from tests.load.running import KINDS, PEERS, SECONDS, Line, Run, Where, check, quarter, run
+from tests.load.running import KINDS, PEERS, SECONDS, Line, Run, Where, check, quarter, run, too_slow
 
 
 def figures(result: Run) -> str:
@@ -25,6 +25,7 @@ def figures(result: Run) -> str:
     seconds = len(lines) - 1
     for name, of in (("server_cpu", "server"), ("cpu", "crowd")):
         told.append(f"{of}: {(lines[-1][name] - lines[0][name]) / seconds:.2f} CPU seconds a second")
+    told.append(f"the kernel dropped {last['dropped']} of {last['questions']} datagrams")
     return "\n".join([*told, f"the crowd was late for {last['late']} s"])
 
 
@@ -57,6 +58,8 @@ def main() -> None:
     print(about(), figures(result), sep="\n")
     if arguments.plot is not None:
         drawn(result.lines, arguments.plot)
+    if reason := too_slow(result.summary):
+        sys.exit(reason)
     check(result)
 
 

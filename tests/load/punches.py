@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
 from rendezvous.wire import rendezvous_pb2 as pb
@@ -9,14 +10,20 @@ from tests.client.wire import Address, demangle, frame
 from tests.load.connections import FramedConnection, Loop
 from tests.load.waiting import Waiting
 
+PAUSES = (3.0, 6.0)
+"""Seconds after which a client sends its request again on the same connection."""
+PATIENCE = 18.0
+"""Seconds after which it gives up."""
+
 
 class Asking(FramedConnection):
     """A: asks for a peer, and waits for the address that this peer has answered from."""
 
     def __init__(self, punches: Punches, source: str, message: pb.RendezvousMessage) -> None:
-        self.expected: Address | None = None
+        self.expected: set[Address] = set()
         self._punches = punches
-        super().__init__(punches.loop, source, punches.server, frame(message.SerializeToString()))
+        self._request = frame(message.SerializeToString())
+        super().__init__(punches.loop, source, punches.server, self._request)
 
     def frame(self, payload: bytes) -> None:
         """The answer, or what comes before it: an offer to seal the connection, a heartbeat."""
@@ -25,7 +32,13 @@ class Asking(FramedConnection):
             return
         address = demangle(message.punch_hole_response.socket_addr)
         self.close()
-        self._punches.ended(self, address == self.expected)
+        self._punches.ended(self, address in self.expected)
+
+    def repeat(self) -> None:
+        """Ask again, when the connection is made."""
+        if not self._first:
+            with contextlib.suppress(OSError):  # its end is about to be read
+                self.send(self._request)
 
     def ended(self) -> None:
         """Closed without an answer."""
@@ -38,7 +51,7 @@ class Punches:
     def __init__(self, loop: Loop, server: Address, key: str) -> None:
         self.loop = loop
         self.server = server
-        self.waiting = Waiting()
+        self.waiting = Waiting(PATIENCE, PAUSES)
         self._key = key
         self._asking: dict[Address, Asking] = {}
 
@@ -63,7 +76,7 @@ class Punches:
         answering = FramedConnection(self.loop, source, self.server, frame(payload))
         asking = self._asking.get(demangle(push.socket_addr))
         if asking is not None:
-            asking.expected = answering.local
+            asking.expected.add(answering.local)
 
     def ended(self, asking: Asking, right: bool) -> None:
         """An answer has come, or the connection is gone."""
@@ -72,6 +85,13 @@ class Punches:
             self.waiting.answer(asking.local, time.monotonic())
         else:
             self.waiting.wrong(asking.local)
+
+    def repeat(self, now: float) -> None:
+        """Those who were not answered ask again."""
+        for key in self.waiting.due(now):
+            asking = self._asking.get(key)  # type: ignore[call-overload]
+            if asking is not None:
+                asking.repeat()
 
     def expire(self, now: float) -> None:
         """Give up what has waited for too long."""

@@ -17,19 +17,20 @@ from typing import Any
 from bench.network import LOOPBACK_SOURCES, Place
 from bench.peers import fill
 from bench.usage import Usage
+from tests.integration.command import asked
 from tests.integration.server import ROOT, ServerProcess
 
 SECONDS = int(os.environ.get("RENDEZVOUS_LOAD_SECONDS", "60"))
 PEERS = int(os.environ.get("RENDEZVOUS_LOAD_PEERS", "200000"))
 DATABASE = "db_v2.sqlite3"
 KINDS = ("heartbeats", "registrations", "punches", "messages")
-CHURN = 0.05 / 60
-"""Part of the peers that is replaced in a second."""
 FORGOTTEN = 300.0
 """Seconds after which the server forgets a silent peer."""
-KIB_PER_PEER, OTHER_KIB = 2.0, 8 * 1024
-HEARTBEATS_LOST = 1e-4
-"""Part of the datagrams that a busy machine may drop; a peer stays online with every second one answered."""
+MAX_TRACKED = 1000
+"""Entries of each table of rates, which are full after seconds so."""
+KIB_PER_PEER, OTHER_KIB = 1.0, 3.5 * 1024
+MOST_DROPPED, MOST_LATE = 0.05, 0.1
+"""Parts of the datagrams and of the time beyond which a machine is too slow to tell anything."""
 DESCRIPTORS = 150
 """What their number may differ by: of 200 punches a second some are under way at any time."""
 
@@ -67,7 +68,7 @@ def run(folder: Path, where: Where, seconds: int = SECONDS, peers: int = PEERS) 
 
     Raises AssertionError when the server's log has a traceback.
     """
-    server = ServerProcess(folder)
+    server = ServerProcess(folder, flags=("--max-tracked", str(MAX_TRACKED)))
     server.command = [*inside(where.server), *server.arguments()]
     server.data.mkdir(parents=True)
     fill(server.data / DATABASE, peers, where.sources)
@@ -92,12 +93,19 @@ def _watch(server: ServerProcess, where: Where, seconds: int, peers: int) -> Run
         for text in crowd.stdout:
             line: Line = json.loads(text)
             if line["done"]:
-                return Run(lines, line)
+                return Run(lines, line | {"dropped": line["dropped"] + dropped(server)})
             lines.append(line | used(pid))
         raise AssertionError(f"the crowd has ended with {crowd.wait()}")
     finally:
         crowd.send_signal(signal.SIGKILL)
         crowd.communicate()
+
+
+def dropped(server: ServerProcess) -> int:
+    """Datagrams for which the kernel had no room, as the server had no time to take those before."""
+    (status,) = asked(server, "status")
+    full = [drop["count"] for drop in status["drops"] if drop["reason"] == "receive_buffer_full"]
+    return sum(full)
 
 
 def used(pid: int) -> Line:
@@ -111,25 +119,72 @@ def used(pid: int) -> Line:
     }
 
 
-def check(result: Run, seconds: int = SECONDS, peers: int = PEERS) -> None:
+def check(result: Run, seconds: int = SECONDS) -> None:
     """Nothing is lost, and nothing grows but what churn adds. Raises AssertionError."""
-    last = result.summary
-    allowed = dict.fromkeys(KINDS, 0) | {"heartbeats": int(last["heartbeats"]["sent"] * HEARTBEATS_LOST)}
-    assert all(last[kind]["lost"] <= allowed[kind] for kind in KINDS), last
-    assert all(last[kind]["sent"] - last[kind]["lost"] == last[kind]["answered"] > 0 for kind in KINDS), last
-    assert (last["broken"], last["unexpected"]) == (0, 0), last
+    check_losses(result.summary)
     lines = [line for line in result.lines if line["second"] <= seconds]
-    # The middles of the two quarters are half a run apart. A new peer costs its entry until it is forgotten, and
-    # those of its id and address in the rates' bounded tables: measured, all growth of a run was 1.8 KiB for each.
-    new = peers * CHURN * min(seconds / 2, FORGOTTEN)
-    grown = quarter(lines, "rss", 3) - quarter(lines, "rss", 1)
-    assert grown * 1024 <= new * KIB_PER_PEER + OTHER_KIB, grown
+    check_memory(lines)
     more = quarter(lines, "descriptors", 3) - quarter(lines, "descriptors", 1)
     assert abs(more) <= DESCRIPTORS, more
     assert quarter(lines, "threads", 3) <= quarter(lines, "threads", 1)
 
 
+def check_accounts(last: Line) -> None:
+    """What was not answered was dropped by the kernel, which has counted it. Raises AssertionError."""
+    assert last["unanswered"] <= last["dropped"], last
+    assert (last["broken"], last["unexpected"]) == (0, 0), last
+
+
+def too_slow(last: Line, seconds: int = SECONDS) -> str:
+    """Why a run says little of the server, as the machine had no time for it; empty when it had."""
+    dropped, late = last["dropped"] / last["questions"], last["late"] / seconds
+    if dropped <= MOST_DROPPED and late <= MOST_LATE:
+        return ""
+    return f"the machine is busy: it dropped {dropped:.1%} of the datagrams, and the crowd was late for {late:.0%}"
+
+
+def check_losses(last: Line) -> None:
+    """Heartbeats are lost where the kernel had no room for them, other questions never: clients repeat these.
+
+    Where the kernel dropped nothing and the crowd had its time, nothing is slow either. Raises AssertionError.
+    """
+    check_accounts(last)
+    assert all(last[kind]["sent"] - last[kind]["lost"] == last[kind]["answered"] > 0 for kind in KINDS), last
+    assert all(last[kind]["lost"] == 0 for kind in KINDS if kind != "heartbeats"), last
+    if not last["dropped"] and not last["late"]:
+        assert all(last[kind]["lost"] == last[kind]["slow"] == last[kind]["repeated"] == 0 for kind in KINDS), last
+
+
+def check_memory(lines: Sequence[Line]) -> None:
+    """In the second half of a run memory grows by what new peers take, and by no more. Raises AssertionError."""
+    # All peers are in memory by then, and the bounded tables are full, so that a new peer takes its entry in the
+    # directory and its place in the filter of known ids, until it is forgotten: 0.7 KiB were measured beside 30,000
+    # peers, and beside 200,000 all growth was 1.3 KiB for each new one. A leak of 1 KiB more is too much.
+    begin, end = part(lines, 5, 10), part(lines, 9, 10)
+    new = held(lines, end[len(end) // 2]) - held(lines, begin[len(begin) // 2])
+    grown = median_of(end, "rss") - median_of(begin, "rss")
+    assert grown * 1024 <= new * KIB_PER_PEER + OTHER_KIB, (grown, new)
+
+
+def held(lines: Sequence[Line], line: Line) -> int:
+    """How many new peers the server has in memory at a moment, as it forgets silent ones."""
+    forgotten = [
+        each["registrations"]["answered"] for each in lines if each["second"] <= line["second"] - FORGOTTEN
+    ]
+    return int(line["registrations"]["answered"]) - max(forgotten, default=0)
+
+
+def part(lines: Sequence[Line], number: int, of: int) -> Sequence[Line]:
+    """The part `number`, from 0, `of` so many of a run."""
+    length = len(lines) // of
+    return lines[number * length : (number + 1) * length]
+
+
+def median_of(lines: Sequence[Line], name: str) -> float:
+    """The median of one figure."""
+    return median(float(line[name]) for line in lines)
+
+
 def quarter(lines: Sequence[Line], name: str, number: int) -> float:
     """The median of one figure in the quarter `number`, from 0, of a run."""
-    part = len(lines) // 4
-    return median(float(line[name]) for line in lines[number * part : (number + 1) * part])
+    return median_of(part(lines, number, 4), name)

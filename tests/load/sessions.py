@@ -14,6 +14,8 @@ from tests.load.connections import Connection, Loop
 from tests.load.waiting import Waiting
 
 LENGTH = 1400
+PATIENCE = 18.0
+"""Seconds after which a message is lost; TCP sends again what a busy machine dropped."""
 SHORTEST, LONGEST = 10.0, 60.0
 """Seconds of a session."""
 
@@ -94,7 +96,7 @@ class Sessions:
         self.server = server
         self.key = key
         self.source = source
-        self.waiting = Waiting()
+        self.waiting = Waiting(PATIENCE)
         self.broken = 0
         """Sessions that have ended before their time, or could not begin."""
         self._numbers = count()

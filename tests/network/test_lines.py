@@ -6,11 +6,13 @@ from typing import Any
 
 import pytest
 
+from tests.evidence import Evidence
 from tests.network.lab import Lab
 from tests.network.lines import CASES, CORE, LINES, LOSSES, SAMPLE, Case, measure
 from tests.network.matrix import EXPECTED, chosen
 from tests.network.meetings import Meetings
 
+PROMISE = "Slow lines, and those that lose, reorder or cut packets, leave a way, and all where nothing is lost"
 CHOSEN = chosen(CORE, CASES, SAMPLE)
 
 
@@ -21,13 +23,15 @@ def measured(lab: Lab, meetings: Meetings) -> dict[Case, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("case", [case for case in CHOSEN if case[0] in LINES], ids=" ".join)
-def test_same_ways_as_on_good_lines(measured: dict[Case, dict[str, Any]], case: Case) -> None:
+def test_same_ways_as_on_good_lines(measured: dict[Case, dict[str, Any]], case: Case, evidence: Evidence) -> None:
     """Delay, reordering and small packets close no way."""
     network = case[1]
     assert set(measured[case]["ways"]) == EXPECTED[network, network], measured[case]
+    evidence(PROMISE, lines=1)
 
 
 @pytest.mark.parametrize("case", [case for case in CHOSEN if case[0] in LOSSES], ids=" ".join)
-def test_some_way_in_spite_of_loss(measured: dict[Case, dict[str, Any]], case: Case) -> None:
+def test_some_way_in_spite_of_loss(measured: dict[Case, dict[str, Any]], case: Case, evidence: Evidence) -> None:
     """A lost knock may close a direct way; the relay is left."""
     assert measured[case]["ways"], measured[case]
+    evidence(PROMISE, lines=1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.evidence import Evidence
-from tests.network.matrix import CORE, EXPECTED, SAMPLE, chosen
+from tests.network.matrix import CEILINGS, CORE, EXPECTED, SAMPLE, chosen
 from tests.network.meetings import Cell, Meetings
 from tests.network.networks import NETWORKS
 
@@ -22,8 +22,10 @@ def measured(meetings: Meetings) -> dict[Cell, dict[str, Any]]:
 
 @pytest.mark.parametrize("cell", CELLS, ids=" to ".join)
 def test_expected_ways_are_open(measured: dict[Cell, dict[str, Any]], cell: Cell, evidence: Evidence) -> None:
-    """Exactly the expected ways were proven, end to end."""
-    assert set(measured[cell]["ways"]) == EXPECTED[cell], measured[cell]
+    """Exactly the expected ways were proven, end to end, and none only after a time-out."""
+    ways = measured[cell]["ways"]
+    assert set(ways) == EXPECTED[cell], measured[cell]
+    assert {way: took for way, took in ways.items() if took > CEILINGS[way]} == {}
     evidence("Whatever network each of two clients is in, they reach each other in every way that is open", pairs=1)
 
 

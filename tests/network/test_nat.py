@@ -64,6 +64,53 @@ def test_nature(lab: Lab, outside: list[str], stack: ExitStack, kind: Kind) -> N
     assert nature._replace(one_mapping=seen_by(inside, second) == mapping) == NATURES[kind]
 
 
+@pytest.mark.parametrize("kind", NATURES)
+def test_nature_of_tcp(lab: Lab, outside: list[str], stack: ExitStack, kind: Kind) -> None:
+    """Connections of strangers are let in exactly where datagrams are."""
+    inside = build(lab, f"TCP {kind}", Network((Nat(kind),)))
+    known, second = (stack.enter_context(listening_in(outside[0])) for _ in range(2))
+    own, mapping = connected(stack, inside, known)
+    port = own[0].getsockname()[1]
+    _, other_mapping = connected(stack, inside, second, port)
+    listener = stack.enter_context(listening_in(inside, port))
+    callers = [stack.enter_context(socket_in(host, socket.SOCK_STREAM)) for host in outside]
+    nature = Nature(other_mapping == mapping, *(gets_in(caller, mapping, listener, own) for caller in callers))
+    assert nature == NATURES[kind]
+
+
+def listening_in(netns: str, port: int = 0) -> socket.socket:
+    """A TCP socket in a namespace that listens."""
+    made = socket_in(netns, socket.SOCK_STREAM, port)
+    made.listen()
+    return made
+
+
+Pair = tuple[socket.socket, socket.socket]
+
+
+def connected(stack: ExitStack, inside: str, target: socket.socket, port: int = 0) -> tuple[Pair, Address]:
+    """A connection from a port inside, both of its ends, and where it comes from as the target sees it."""
+    near = stack.enter_context(socket_in(inside, socket.SOCK_STREAM, port))
+    near.connect(reachable_at(target))
+    far, seen = target.accept()
+    far.settimeout(TIMEOUT)
+    return (near, stack.enter_context(far)), endpoint(seen)
+
+
+def gets_in(caller: socket.socket, mapping: Address, listener: socket.socket, own: Pair) -> bool:
+    """Whether a stranger's connection comes in while three round trips are made on one that is there."""
+    caller.setblocking(False)
+    caller.connect_ex(mapping)
+    for _ in range(3):
+        for near, far in (own, own[::-1]):
+            near.sendall(b"x")
+            assert far.recv(1) == b"x"
+    if not readable(listener, 0):
+        return False
+    listener.accept()[0].close()
+    return True
+
+
 LETS_OUT: Mapping[str, set[tuple[str, int]]] = {
     "port restricted": {("TCP", 443), ("TCP", 444), ("UDP", 443), ("UDP", 444)},
     "UDP blocked": {("TCP", 443), ("TCP", 444)},

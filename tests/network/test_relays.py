@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import pytest
 
+from tests.evidence import Evidence
 from tests.integration.server import ServerProcess
 from tests.network.lab import PORT, Lab, Peer, public_v4
 from tests.network.meetings import Meetings, reach
 
+PROMISE = "Several relays share the sessions, and one that is gone gets none"
 CHOOSING, FIRST, SECOND = 2, 3, 4
 
 
@@ -41,14 +43,16 @@ def choice(lab: Lab) -> Choice:
     return Choice(meetings.server, relays, meetings.asking("symmetric"), meetings.answering("port restricted"))
 
 
-def test_relays_share_the_sessions(choice: Choice) -> None:
+def test_relays_share_the_sessions(choice: Choice, evidence: Evidence) -> None:
     """Sessions of clients that ask for UDP punching as well are carried by both relays."""
     assert choice.relays_of(4) == set(choice.relays)
+    evidence(PROMISE, sessions=4)
 
 
-def test_relay_that_has_gone_is_not_chosen(choice: Choice) -> None:
+def test_relay_that_has_gone_is_not_chosen(choice: Choice, evidence: Evidence) -> None:
     """When one relay is gone the other one carries everything."""
     gone = choice.relays_of(1).pop()
     choice.relays[gone].stop()
     choice.server.wait_line(f"relay {gone} does not answer")
     assert choice.relays_of(3) == set(choice.relays) - {gone}
+    evidence(PROMISE, sessions=4)

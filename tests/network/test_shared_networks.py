@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from tests.evidence import Evidence
 from tests.network.lab import Lab
 from tests.network.meetings import Meetings
 from tests.network.shared import HAIRPINS, SHARED, measure
+
+PROMISE = "Two clients behind one public address reach each other in every way that is open"
 
 
 @pytest.fixture(scope="module")
@@ -18,9 +21,12 @@ def measured(lab: Lab, meetings: Meetings) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("name", SHARED)
-def test_ways_between_clients_with_one_public_address(measured: dict[str, dict[str, Any]], name: str) -> None:
+def test_ways_between_clients_with_one_public_address(
+    measured: dict[str, dict[str, Any]], name: str, evidence: Evidence
+) -> None:
     """Local addresses where they lead to the peer, IPv6 where there is some, else the relay."""
     assert set(measured[name]["ways"]) == SHARED[name].ways, measured[name]
+    evidence(PROMISE, networks=1)
 
 
 LOCAL_ADDRESSES_ONLY = pytest.mark.xfail(

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import pytest
-
 from tests.client.threads import wait_until
 from tests.integration.server import environment
+from tests.required import missing
 
 START_TIMEOUT, STOP_TIMEOUT = 20.0, 10.0
 
@@ -71,7 +70,7 @@ def _running(
     variables = environment(folder)
     program = shutil.which(command[0], path=variables.get("PATH", "") + ":/usr/sbin:/usr/local/sbin")
     if program is None:
-        pytest.skip(f"{command[0]} is not installed")
+        missing(f"{command[0]} is not installed")
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(

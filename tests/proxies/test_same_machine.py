@@ -15,6 +15,7 @@ from tests.network.networks import NETWORKS, build
 from tests.network.peer import Settings
 from tests.proxies import processes
 from tests.proxies.configurations import FOLDER
+from tests.required import missing
 
 BEHIND = 22116
 """The server's own port."""
@@ -26,7 +27,7 @@ WAYS = {"port restricted": {"TCP", "UDP"}, "symmetric": {"relay"}, "UDP blocked"
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """A host with both on the internet; nothing in the file is changed, and its nft commands are run."""
     if reason := unusable():
-        pytest.skip(reason)
+        missing(reason)
     text = (FOLDER / "haproxy.cfg").read_text("utf-8")
     with Lab(tmp_path_factory.mktemp("lab")) as made:
         host = made.namespace("server")

@@ -28,7 +28,7 @@ _PAYLOAD = b'{"sub":"somebody","exp":99999999999}'
 def tokens(data: bytes) -> None:
     """Good is only what was signed with the secret, whatever the token claims to be; nothing is an error."""
     source = Source(data)
-    kind = source.byte() % 3
+    kind = source.byte() % 4
     if kind == 0:
         token = as_text(source.rest())
     elif kind == 1:
@@ -77,7 +77,7 @@ def api_calls(data: bytes) -> None:
         message = HttpProxyRequest(path=as_text(data))
     path = api_path(message.path)
     if path is not None:
-        _check_path(path)
+        check_path(path)
         assert api_path(path) == path
     try:
         headers = _request_headers(message.headers, "192.0.2.1")
@@ -89,7 +89,8 @@ def api_calls(data: bytes) -> None:
     assert headers.getRawHeaders("x-forwarded-for") == ["192.0.2.1"]
 
 
-def _check_path(path: str) -> None:
+def check_path(path: str) -> None:
+    """Whether it stays below /api/ however often it is resolved."""
     plain = path.partition("?")[0]
     assert path.isascii()
     assert not any(c.isspace() or c in "#\\" for c in path.partition("?")[0])
@@ -112,6 +113,7 @@ TARGETS = {
             b'\x01{"nbf":"x","iat":{}}',
             b'\x02\x0e{"alg":"none"}' + _PAYLOAD,
             b'\x02\x1e{"alg":"HS256","kid":[],"b64":' + _PAYLOAD,
+            b'\x03\x1b{"alg":"HS256","typ":"JWT"}' + _PAYLOAD,
         ],
     ),
     "api_calls": Target(

@@ -24,7 +24,7 @@ _TOLD = sqlite3.connect(_FILE)
 _Value = str | bytes | int | float | None
 
 
-def _value(source: Source) -> _Value:
+def value(source: Source) -> _Value:
     """One value of any of SQLite's types."""
     kind, content = source.byte() % 6, source.piece()
     if kind == 0:
@@ -52,7 +52,7 @@ def _peers(source: Source) -> None:
     ids = {}
     for number in range(source.byte() % 4 + 1):
         id = as_text(source.piece()).replace("\0", "")  # SQLite's JSON ends a text there; nobody can register such
-        row = (bytes([number]), id, _value(source), _value(source), _value(source))
+        row = (bytes([number]), id, value(source), value(source), value(source))
         try:
             cursor.execute("insert into peer (guid, id, uuid, pk, info) values (?, ?, ?, ?, ?)", row)
         except sqlite3.IntegrityError:
@@ -76,7 +76,7 @@ def _check_record(id: str, record: PeerRecord, uuid: _Value) -> None:
 def _client_settings(source: Source) -> None:
     _TOLD.execute("delete from client_settings")
     try:
-        _TOLD.execute("insert into client_settings values (1, ?, ?)", (_value(source), _value(source)))
+        _TOLD.execute("insert into client_settings values (1, ?, ?)", (value(source), value(source)))
     except sqlite3.IntegrityError:
         return
     finally:
@@ -95,7 +95,7 @@ def _row(id: bytes, *values: bytes) -> bytes:
     return b"\x01\x00" + b"".join(bytes([len(v)]) + v for v in [id]) + b"".join(values)
 
 
-def _of(kind: int, content: bytes) -> bytes:
+def of_kind(kind: int, content: bytes) -> bytes:
     return bytes([kind, len(content)]) + content
 
 
@@ -103,13 +103,13 @@ TARGETS = {
     "peer_rows": Target(
         peer_rows,
         [
-            _row(b"123456789", _of(0, b"uuid"), _of(0, bytes(32)), _of(4, b'{"ip": "::ffff:192.0.2.1"}')),
-            _row(b"123456789", _of(4, b"text"), _of(1, b"\x07"), _of(4, b'{"ip": [":"]}')),
-            _row(b"123456789", _of(2, b"12345678"), _of(0, b""), _of(4, b"[" * 200)),
-            _row(b"", _of(0, b"u"), _of(0, b"p"), _of(0, b"\xff\x00{")),
-            b"\x00" + _of(1, b"\x05") + _of(4, b'["a.example"]'),
-            b"\x00" + _of(4, b"x") + _of(4, b'{"a": 5}'),
-            b"\x00" + _of(1, b"\xff" * 8) + _of(4, b"[5]"),
+            _row(b"123456789", of_kind(0, b"uuid"), of_kind(0, bytes(32)), of_kind(4, b'{"ip": "192.0.2.1"}')),
+            _row(b"123456789", of_kind(4, b"text"), of_kind(1, b"\x07"), of_kind(4, b'{"ip": [":"]}')),
+            _row(b"123456789", of_kind(2, b"12345678"), of_kind(0, b""), of_kind(4, b"[" * 200)),
+            _row(b"", of_kind(0, b"u"), of_kind(0, b"p"), of_kind(0, b"\xff\x00{")),
+            b"\x00" + of_kind(1, b"\x05") + of_kind(4, b'["a.example"]'),
+            b"\x00" + of_kind(4, b"x") + of_kind(4, b'{"a": 5}'),
+            b"\x00" + of_kind(1, b"\xff" * 8) + of_kind(4, b"[5]"),
         ],
     )
 }

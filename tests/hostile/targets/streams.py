@@ -29,7 +29,7 @@ def _server() -> Server:
 
 
 @contextmanager
-def _without_tracebacks() -> Iterator[None]:
+def without_tracebacks() -> Iterator[None]:
     """Nothing may leave a failure in the log."""
     failures: list[LogEvent] = []
 
@@ -50,7 +50,7 @@ def streams(data: bytes) -> None:
     """Any conversation ends, and leaves no connection and no error."""
     source, server = Source(data), _server()
     way, address, size = _WAYS[source.byte() % 4], _SOURCES[source.byte() % 5], source.byte() + 1
-    with _without_tracebacks():
+    with without_tracebacks():
         client = getattr(server, way)(address)
         if way in ("tcp", "nat_port"):
             chunks = pieces(source.rest(), size)
@@ -95,7 +95,7 @@ def consoles(data: bytes) -> None:
     """Any line on either console is answered with text, or with nothing."""
     source = Source(data)
     of_relay, line = source.byte() % 2, source.rest()
-    with _without_tracebacks():
+    with without_tracebacks():
         if of_relay:
             assert isinstance(_relay().type(as_text(line)), str)
             return

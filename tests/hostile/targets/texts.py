@@ -30,7 +30,7 @@ def address_lists(data: bytes) -> None:
     try:
         listed = read_list(path, ids=ids)
     except ConfigError as error:
-        _check_sentence(error)
+        check_sentence(error)
         return
     words = list(listed)
     assert list(AddressList(words, ids=ids)) == words
@@ -58,7 +58,7 @@ def config_files(data: bytes) -> None:
         assert all(isinstance(value, str) for value in found.values())
         load("both", {} if dotenv else {"config": path.name}, directory=_FOLDER, environ={})
     except ConfigError as error:
-        _check_sentence(error)
+        check_sentence(error)
     finally:
         path.unlink()
 
@@ -71,7 +71,7 @@ def values(data: bytes) -> None:
     try:
         setting.parse(text)
     except ValueError as error:
-        _check_sentence(ConfigError(f"{setting.name}: {text!r} is not allowed; it takes {error}."))
+        check_sentence(ConfigError(f"{setting.name}: {text!r} is not allowed; it takes {error}."))
 
 
 def key_file(data: bytes) -> None:
@@ -89,12 +89,13 @@ def key_file(data: bytes) -> None:
         load_key(folder)
         assert content.strip() == before.strip()
     except ConfigError as error:
-        _check_sentence(error)
+        check_sentence(error)
     assert path.read_bytes() == content
     path.write_bytes(before)
 
 
-def _check_sentence(error: ConfigError) -> None:
+def check_sentence(error: Exception) -> None:
+    """Whether an error for people is one."""
     text = str(error)
     assert text.endswith(".")
     assert "\n" not in text
