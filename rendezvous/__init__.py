@@ -11,7 +11,11 @@ hbbs/registration.py (one conversation whole); on the relay side hbbr/pairing.py
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from twisted.application.service import IService
+
+    from rendezvous.hbbr.usage import IUsageRecorder
 
 __version__ = "0.1.0"
 
@@ -27,8 +31,8 @@ def makeHbbs(*, reactor: Any = None, **settings: Any) -> "IService":
     return make("hbbs", settings, reactor)
 
 
-def makeHbbr(*, reactor: Any = None, **settings: Any) -> "IService":
-    """The same for the relay."""
+def makeHbbr(*, reactor: Any = None, recorders: "Sequence[IUsageRecorder]" = (), **settings: Any) -> "IService":
+    """The same for the relay. `recorders` are told of every session that has ended."""
     from rendezvous.embedding import make
 
-    return make("hbbr", settings, reactor)
+    return make("hbbr", settings, reactor, recorders)

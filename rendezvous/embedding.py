@@ -1,6 +1,7 @@
 """The servers as services for an application of somebody's own (docs/embedding.md)."""
 
 import difflib
+from collections.abc import Sequence
 from typing import Any
 
 from twisted.application.service import IService
@@ -8,13 +9,14 @@ from twisted.application.service import IService
 from rendezvous.config import from_arguments
 from rendezvous.config_values import ConfigError
 from rendezvous.descriptors import descriptor_limit
+from rendezvous.hbbr.usage import IUsageRecorder
 from rendezvous.peers.store import StoreError
 from rendezvous.setting import Server
 from rendezvous.settings import settings_of
 from rendezvous.tap import compose
 
 
-def make(server: Server, given: dict[str, Any], reactor: Any) -> IService:
+def make(server: Server, given: dict[str, Any], reactor: Any, recorders: Sequence[IUsageRecorder] = ()) -> IService:
     """The service of `server`, its ports bound; nothing of the process is changed.
 
     `given` are settings by name, as text or as Python values; those that are None count as not given. Raises
@@ -30,7 +32,7 @@ def make(server: Server, given: dict[str, Any], reactor: Any) -> IService:
         from twisted.internet import reactor
     texts = {name: _text(value) for name, value in given.items() if value is not None}
     try:
-        return compose(from_arguments(server, texts), reactor, descriptor_limit())
+        return compose(from_arguments(server, texts), reactor, descriptor_limit(), recorders)
     except StoreError as error:
         raise ConfigError(str(error)) from None
 

@@ -1,7 +1,7 @@
 """``twistd rendezvous``: the options, and the one place where everything is wired."""
 
 import os
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -20,6 +20,7 @@ from rendezvous.config_values import ConfigError
 from rendezvous.descriptors import fit_to_descriptors, raise_descriptor_limit
 from rendezvous.handover import Predecessor
 from rendezvous.hbbr.service import HbbrService
+from rendezvous.hbbr.usage import IUsageRecorder
 from rendezvous.hbbs.service import HbbsService
 from rendezvous.identity import PUBLIC_FILE, SECRET_FILE, load_identity
 from rendezvous.inherited import inherited
@@ -168,10 +169,12 @@ def _ended(why: str) -> SystemExit:
     return SystemExit(why)
 
 
-def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
+def compose(
+    settings: Settings, reactor: Any, descriptors: int, recorders: Sequence[IUsageRecorder] = ()
+) -> Composed:
     """The service that `settings` describe, in a process that may have so many `descriptors`.
 
-    Its ports are bound. Raises ConfigError or StoreError.
+    `recorders` are told of the relay's sessions. Its ports are bound. Raises ConfigError or StoreError.
     """
     if "log_level" in settings.sources:
         gate.set_levels(settings.log_level)
@@ -200,7 +203,7 @@ def compose(settings: Settings, reactor: Any, descriptors: int) -> Composed:
         servers["hbbs"] = hbbs
         websockets[b"/ws/id"] = hbbs.websocket
     if settings.has_hbbr:
-        hbbr = HbbrService(settings, identity.licence_key, drops, reactor, certificates)
+        hbbr = HbbrService(settings, identity.licence_key, drops, reactor, certificates, recorders)
         services.addService(hbbr)
         services.hbbr = hbbr
         servers["hbbr"] = hbbr

@@ -16,7 +16,7 @@ from rendezvous.settings import Settings
 def given(monkeypatch: pytest.MonkeyPatch, server: Server, **arguments: object) -> Settings:
     """The settings that arguments mean; nothing is opened."""
     seen: list[Settings] = []
-    monkeypatch.setattr(embedding, "compose", lambda settings, reactor, descriptors: seen.append(settings))
+    monkeypatch.setattr(embedding, "compose", lambda settings, *others: seen.append(settings))
     embedding.make(server, arguments, object())
     return seen[0]
 

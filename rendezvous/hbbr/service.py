@@ -1,5 +1,6 @@
 """The relay as a service: its parts wired, its ports open."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ class HbbrService(MultiService):
     """Listens on TCP Q and Q+2; asks clients for `licence_key` unless it is empty.
 
     The sockets are bound at once, so that a port in use is told before anything starts: raises ConfigError.
-    `reactor` provides what Twisted's own reactors do.
+    `reactor` provides what Twisted's own reactors do. `recorders` are told of ended sessions, beside the log and
+    the table of `usage_db`.
     """
 
     log = logger("hbbr")
@@ -43,6 +45,7 @@ class HbbrService(MultiService):
         drops: Drops,
         reactor: Any,
         certificates: Certificates | None = None,
+        recorders: Sequence[IUsageRecorder] = (),
     ) -> None:
         super().__init__()
         self.patience = Patience(reactor)
@@ -51,11 +54,11 @@ class HbbrService(MultiService):
         self._ports: list[PortService] = []
         pairing: Pairing[Side] = Pairing(settings.max_waiting, settings.max_waiting_per_address)
         folder = Path(settings.data)
-        recorders: list[IUsageRecorder] = [UsageLog()]
+        told: list[IUsageRecorder] = [UsageLog(), *recorders]
         if settings.usage_db:
             table = UsageTable(folder / settings.usage_db, settings.usage_days, reactor)
             self.addService(table)
-            recorders.append(table)
+            told.append(table)
         self.blocklist = blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
         self.blacklist = blacklist = ListFile(
             folder / "blacklist.txt", reactor, lambda: self.relay.look_up_listed()
@@ -76,7 +79,7 @@ class HbbrService(MultiService):
             drops,
             reactor,
             splicer(reactor),
-            recorders,
+            told,
         )
         self.admission = Admission(settings.max_relay_connections, settings.max_relay_connections_per_address)
         policy = AcceptPolicy(

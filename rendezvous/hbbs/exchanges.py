@@ -97,6 +97,8 @@ class Exchanges:
         self._limits = limits
         self._by_connection: dict[object, Exchange] = {}
         self._by_asker: dict[Address, list[Exchange]] = {}
+        self._by_token: dict[bytes, Exchange] = {}
+        """Of askers on IPv4, whose tokens are unlike all others."""
         self._by_host: dict[str, int] = {}
         self._by_target: dict[str, int] = {}
         self._by_pair: dict[tuple[str, str], int] = {}
@@ -133,6 +135,8 @@ class Exchanges:
         exchange = Exchange(request, target, token, result, deadline, outcomes)
         self._by_connection[request.connection] = exchange
         self._by_asker.setdefault(request.source, []).append(exchange)
+        if not is_ipv6(request.source.host):
+            self._by_token[token] = exchange
         count_one(self._by_host, request.source.host)
         count_one(self._by_target, target.id)
         count_one(self._by_pair, pair)
@@ -165,16 +169,17 @@ class Exchanges:
         `target_id` is the id that the answer names, None when its kind has none; `encoded_anew` tells
         that its kind has the asker's address, but not the bytes the server made. Raises Refused.
         """
+        known = self._by_token.get(socket_addr)
+        if known is not None and not encoded_anew and (target_id is None or known.target.id == target_id):
+            return Answered(known, confirmed=True, proven=True)
         try:
             asker = unmangle(socket_addr)
         except MalformedAddress:
             raise Refused("malformed_address") from None
         for exchange in self._by_asker.get(asker, ()):
             named = target_id is None or exchange.target.id == target_id
-            if named and (encoded_anew or exchange.token == socket_addr):
-                if encoded_anew or is_ipv6(asker.host):
-                    return self._answered_from(source, exchange)
-                return Answered(exchange, confirmed=True, proven=True)
+            if named and (encoded_anew or is_ipv6(asker.host)):
+                return self._answered_from(source, exchange)
         raise Refused("no_such_exchange")
 
     @staticmethod
@@ -244,6 +249,7 @@ class Exchanges:
     def _forget(self, exchange: Exchange) -> None:
         host, target = exchange.asker.source.host, exchange.target.id
         del self._by_connection[exchange.asker.connection]
+        self._by_token.pop(exchange.token, None)
         same_address = self._by_asker[exchange.asker.source]
         same_address.remove(exchange)
         if not same_address:

@@ -9,16 +9,21 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.protocol import Protocol
 from twisted.logger import capturedLogs, formatEvent
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+import rendezvous
 from rendezvous.config_values import ConfigError
 from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage, UsageLog, UsageTable
 from rendezvous.wire.address import Address
+from rendezvous.wire.framing import encode_frame
 from tests.hbbr.memory import FarEnd
 from tests.hbbr.real import until
-from tests.hbbr.relay_fixture import MemoryRelay, say
+from tests.hbbr.relay_fixture import MemoryRelay, request, say
+from tests.integration.server import free_port
 from tests.peers.sqlite import on_reactor
 
 A, B = Address("192.0.2.1", 1000), Address("2001:db8::1", 2000)
@@ -41,6 +46,35 @@ def test_recorders_are_recorders(tmp_path: Path) -> None:
     """Both provide the interface."""
     assert verifyObject(IUsageRecorder, UsageLog())
     assert verifyObject(IUsageRecorder, UsageTable(tmp_path / "usage.sqlite3", 1, reactor))
+
+
+@on_reactor
+async def test_recorders_of_an_application(tmp_path: Path) -> None:
+    """An application's own recorders are told of a session once, when it has ended."""
+    seen: list[SessionUsage] = []
+
+    @implementer(IUsageRecorder)
+    class Recorder:
+        def ended(self, usage: SessionUsage) -> None:
+            seen.append(usage)
+
+    port = free_port()
+    service: Any = rendezvous.makeHbbr(data=tmp_path, relay_port=port, consoles=False, recorders=[Recorder()])
+    service.startService()
+    try:
+        endpoint = TCP4ClientEndpoint(reactor, "127.0.0.1", port)
+        first, second = [await connectProtocol(endpoint, Protocol()) for _ in range(2)]
+        for side, said in ((first, b"hello"), (second, b"")):
+            side.transport.write(encode_frame(request("u")) + said)
+            await until(lambda: bool(service.hbbr.relay.waiting or service.hbbr.relay.sessions), "a side")
+        await until(lambda: bool(service.hbbr.relay.sessions), "the session")
+        first.transport.loseConnection()
+        second.transport.loseConnection()
+        await until(lambda: bool(seen), "the session's end")
+    finally:
+        await service.stopService()
+    [usage] = seen
+    assert (usage.bytes_from_first, usage.bytes_from_second) == (5, 0)
 
 
 def test_for_its_owner_alone(tmp_path: Path) -> None:
