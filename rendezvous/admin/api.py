@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import BAD_REQUEST, INTERNAL_SERVER_ERROR, NOT_FOUND
 from twisted.web.iweb import IRequest
+from twisted.web.resource import Resource
 from werkzeug.exceptions import HTTPException
 
 from rendezvous.admin.audit import By
@@ -141,6 +142,26 @@ def api(operations: Operations, by: Callable[[IRequest], By]) -> Klein:
         return _answer(request, {"error": sentence})
 
     return app
+
+
+def resource(operations: Operations, by: Callable[[IRequest], By]) -> Resource:
+    """The application to be served."""
+    return _Nameless(api(operations, by))
+
+
+class _Nameless(Resource):
+    """An application that is asked under no name, so that none can be wrong."""
+
+    isLeaf = True
+
+    def __init__(self, app: Klein) -> None:
+        super().__init__()
+        self._app = app.resource()
+
+    def render(self, request: Any) -> Any:
+        """See IResource."""
+        request.requestHeaders.setRawHeaders(b"host", [b"localhost"])
+        return self._app.render(request)
 
 
 class _Asked:

@@ -181,9 +181,9 @@ class _Api(Resource):
 
 
 def _loaded(operations: Operations) -> Any:
-    from rendezvous.admin.api import api
+    from rendezvous.admin.api import resource
 
-    return api(operations, _user).resource()
+    return resource(operations, _user)
 
 
 def _user(request: Any) -> By:

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from rendezvous.accepting import AcceptPolicy, Proxies
-from rendezvous.admin.api import api
+from rendezvous.admin.api import resource
 from rendezvous.admin.audit import By
 from rendezvous.admin.operations import Operations
 from rendezvous.admin.peer_rows import peer_info, peer_row, stored_peer
@@ -117,7 +117,7 @@ class _Api:
         self.admission = Admission(10, 10)
         policy = AcceptPolicy(self.admission, (), Proxies(), Drops(), self.reactor, 5.0)
         self.factory = WebFactory(
-            policy, api(operations, lambda request: By("somebody", "")).resource(), lambda head, source: None, None
+            policy, resource(operations, lambda request: By("somebody", "")), lambda head, source: None, None
         )
 
 
@@ -198,6 +198,8 @@ TARGETS = {
     "control_api": Target(
         control_api,
         [
+            _call("GET", "status").replace(b"Host: x", b"Host: \xdf"),
+            _call("GET", "status").replace(b"Host: x", b"Host: a b/"),
             _call("GET", "status") + _call("GET", "settings")[1:],
             _call("GET", "peers?search=%25&sort=seen&limit=5&offset=0&online=1&descending=1"),
             _call("GET", "peers/export?after=a&limit=10"),
