@@ -1,6 +1,7 @@
 """Socket addresses and AddrMangle, their form in every ``socket_addr``-like field (docs/protocol.md)."""
 
 import re
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
@@ -65,6 +66,7 @@ def compact(address: Address) -> bytes:
     return address.port.to_bytes(2, "big") + packed
 
 
+@lru_cache(4096)
 def expanded(compacted: bytes) -> Address:
     """The address of `compact`."""
     packed = compacted[2:]
