@@ -10,10 +10,11 @@ from typing import Protocol as Interface
 
 from google.protobuf.message import Message
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from rendezvous.admission import Refused
+from rendezvous.deadlines import Deadlines
 from rendezvous.hbbs.dispatch import Dispatcher
 from rendezvous.hbbs.request import Replies, Request, Transport
 from rendezvous.metrics import Drops
@@ -69,6 +70,12 @@ class Conversations:
     closed: bool = False
     under_way: "set[Connection]" = field(default_factory=set)
 
+    def __post_init__(self) -> None:
+        self.first_frames: Deadlines[Connection] = Deadlines(
+            self.clock, self.first_frame_timeout, Connection.silent
+        )
+        """Of those that nothing was heard of yet."""
+
     def close(self) -> None:
         """Ends all of them, after what was sent."""
         self.closed = True
@@ -93,10 +100,11 @@ class Connection:
         self._closing = False
         self._lost = False
         self._heard = shared.clock.seconds()
-        self._timer = shared.clock.callLater(shared.first_frame_timeout, self._silent)
+        self._timer: IDelayedCall | None = None
         self.source = source
         self.peer: Peer | None = None
         shared.under_way.add(self)
+        shared.first_frames.add(self)
 
     @property
     def lost(self) -> bool:
@@ -164,7 +172,8 @@ class Connection:
         if self._checks_health:
             self._shared.health_checks -= 1
         self._shared.under_way.discard(self)
-        if self._timer.active():
+        self._shared.first_frames.discard(self)
+        if self._timer is not None and self._timer.active():
             self._timer.cancel()
         self._leave_peer()
         for answer in list(self._outstanding):
@@ -254,7 +263,7 @@ class Connection:
             peer, self.peer = self.peer, None
             self._shared.directory.disconnected(peer, self)
 
-    def _silent(self) -> None:
+    def silent(self) -> None:
         """Closes a client that is silent, or does not take its last answer, for too long; asks a held one."""
         if self._closing:
             self._link.abort()
@@ -276,8 +285,9 @@ class Connection:
             self._arm(max(wait, 0.1))
 
     def _arm(self, seconds: float) -> None:
-        """Runs _silent after `seconds`, and not before."""
-        if self._timer.active():
+        """Runs silent after `seconds`, and not before."""
+        self._shared.first_frames.discard(self)
+        if self._timer is not None and self._timer.active():
             self._timer.reset(seconds)
         else:
-            self._timer = self._shared.clock.callLater(seconds, self._silent)
+            self._timer = self._shared.clock.callLater(seconds, self.silent)

@@ -14,9 +14,10 @@ from collections import deque
 from typing import Any, NamedTuple
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 
 from rendezvous.admission import Refused, count_off, count_one
+from rendezvous.deadlines import Deadlines
 from rendezvous.hbbs.history import RECENT, Attempt
 from rendezvous.hbbs.request import Replies, Request
 from rendezvous.logs import logger
@@ -54,7 +55,7 @@ class Exchange:
     address, which is the only question that a LocalAddr answers.
     """
 
-    __slots__ = ("asker", "deadline", "local", "outcomes", "provisional", "repeats", "result", "target", "token")
+    __slots__ = ("asker", "local", "outcomes", "provisional", "repeats", "result", "target", "token")
 
     def __init__(
         self,
@@ -62,14 +63,12 @@ class Exchange:
         target: Peer,
         token: bytes,
         result: "Deferred[Replies]",
-        deadline: IDelayedCall,
         outcomes: Outcomes,
     ) -> None:
         self.asker = asker
         self.target = target
         self.token = token
         self.result = result
-        self.deadline = deadline
         self.outcomes = outcomes
         self.provisional: tuple[str, Replies] | None = None
         self.repeats = 0
@@ -102,6 +101,9 @@ class Exchanges:
         self._by_host: dict[str, int] = {}
         self._by_target: dict[str, int] = {}
         self._by_pair: dict[tuple[str, str], int] = {}
+        self._deadlines = Deadlines(clock, limits.timeout, self._expire)
+        self._grace = Deadlines(clock, GRACE, self._expire)
+        """Of those with a provisional answer."""
         self._closed = False
         self.recent: deque[Attempt] = deque(maxlen=RECENT)
         """How the latest requests ended, oldest first."""
@@ -131,8 +133,8 @@ class Exchanges:
         token = mangle(request.source, int.from_bytes(os.urandom(4), "little"))
         connection = request.connection
         result: Deferred[Replies] = Deferred(lambda _: self._abandon(self._by_connection[connection]))
-        deadline = self._clock.callLater(self._limits.timeout, lambda: self._expire(exchange))
-        exchange = Exchange(request, target, token, result, deadline, outcomes)
+        exchange = Exchange(request, target, token, result, outcomes)
+        self._deadlines.add(exchange)
         self._by_connection[request.connection] = exchange
         self._by_asker.setdefault(request.source, []).append(exchange)
         if not is_ipv6(request.source.host):
@@ -204,8 +206,7 @@ class Exchanges:
             self._end(exchange, outcome, replies)
         else:
             exchange.provisional = outcome, replies
-            remaining = exchange.deadline.getTime() - self._clock.seconds()
-            exchange.deadline.reset(min(GRACE, remaining))
+            self._grace.add(exchange)
 
     def _end(self, exchange: Exchange, outcome: str, replies: Replies) -> None:
         self._forget(exchange)
@@ -257,5 +258,6 @@ class Exchanges:
         count_off(self._by_host, host)
         count_off(self._by_target, target)
         count_off(self._by_pair, (host, target))
-        if exchange.deadline.active():
-            exchange.deadline.cancel()
+        self._deadlines.discard(exchange)
+        if exchange.provisional is not None:
+            self._grace.discard(exchange)
