@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 from rendezvous.admission import Admission, Pace, Refused
 from rendezvous.logs import logger
 from rendezvous.metrics import Drops
+from rendezvous.settings import Settings
 from rendezvous.sockets import hand_over
 from rendezvous.text_console import Console, TextOrFrames, looks_framed
 from rendezvous.wire.address import Address, is_loopback, plain_host
@@ -105,6 +106,21 @@ class AcceptPolicy:
     origins: tuple[str, ...] = ()
     pace_of_log: Pace = field(default_factory=lambda: Pace(1, 1 / 60))
     """How often the log tells that somebody was refused: at once, and once a minute from then on."""
+
+    @classmethod
+    def from_settings(
+        cls, settings: Settings, admission: Admission, denied: Container[str], drops: Drops, clock: IReactorTime
+    ) -> "AcceptPolicy":
+        """The policy of a server for clients."""
+        return cls(
+            admission,
+            denied,
+            Proxies(settings.trusted_proxies, settings.proxy_protocol),
+            drops,
+            clock,
+            settings.first_frame_timeout,
+            settings.websocket_origins,
+        )
 
     def admit(self, host: str) -> None:
         """Counts a connection of `host`. Raises Refused. A proxy's own connections count only in all."""

@@ -1,11 +1,11 @@
-"""The API as a web application: routes below /api/v1, each of which calls one operation.
+"""The API as a web application: a table of what may be asked below /api/v1, which calls one operation each.
 
 Answers are JSON; a refusal is {"error": "one sentence"}. This module is imported at the first request: what it
 needs is not small.
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -25,55 +25,16 @@ from rendezvous.logs import logger
 log = logger("admin")
 
 
-def api(operations: Operations, by: Callable[[IRequest], By]) -> Klein:
-    """The application; `by` tells who asks for a change.
-
-    What it serves is for administrators: who may ask is for those to decide who serve it.
-    """
-    app: Klein = Klein()
-
-    def route(method: str, path: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Answers with what the function below returns, as JSON."""
-
-        def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-            def render(request: IRequest, **parts: Any) -> Any:
-                result = function(_Asked(request, by), **parts)
-                if isinstance(result, Deferred):
-                    return result.addCallback(lambda value: _answer(request, value))
-                return _answer(request, result)
-
-            app.route(f"/api/v1/{path}", methods=[method], endpoint=f"{method} {path}")(render)
-            return function
-
-        return decorate
-
-    @route("GET", "status")
-    def status(asked: _Asked) -> Any:
-        return operations.status()
-
-    @route("GET", "settings")
-    def settings(asked: _Asked) -> Any:
-        return operations.settings()
-
-    @route("GET", "requests")
-    def punches(asked: _Asked) -> Any:
-        return operations.punches(asked.number("limit", 100))
-
-    @route("GET", "log-level")
-    def log_levels(asked: _Asked) -> Any:
-        return operations.log_levels()
-
-    @route("POST", "log-level")
-    def set_log_levels(asked: _Asked) -> Any:
-        return operations.set_log_levels(asked.body("level", str), asked.by)
-
-    @route("GET", "client")
-    def client(asked: _Asked) -> Any:
-        return operations.client(asked.text("host"))
-
-    @route("GET", "peers")
-    def peers(asked: _Asked) -> Any:
-        return operations.peers.page(
+def routes(operations: Operations) -> Mapping[str, Callable[["Asked"], Any]]:
+    """Method and path below /api/v1 -> what the request is answered with, or a Deferred of it."""
+    return {
+        "GET status": lambda asked: operations.status(),
+        "GET settings": lambda asked: operations.settings(),
+        "GET requests": lambda asked: operations.punches(asked.number("limit", 100)),
+        "GET log-level": lambda asked: operations.log_levels(),
+        "POST log-level": lambda asked: operations.set_log_levels(asked.body("level", str), asked.by),
+        "GET client": lambda asked: operations.client(asked.text("host")),
+        "GET peers": lambda asked: operations.peers.page(
             search=asked.text("search"),
             sort=asked.text("sort", "id"),
             descending=asked.flag("descending"),
@@ -81,67 +42,64 @@ def api(operations: Operations, by: Callable[[IRequest], By]) -> Klein:
             limit=asked.number("limit", 100),
             offset=asked.number("offset", 0),
             after=asked.text("after"),
-        )
+        ),
+        "GET peer": lambda asked: operations.peers.peer(asked.text("id")),
+        "GET peers/export": lambda asked: operations.peers.export(asked.text("after"), asked.number("limit", 1000)),
+        "POST peers/import": lambda asked: operations.peers.import_(asked.body("peers", list), asked.by),
+        "POST peers/delete": lambda asked: operations.peers.delete(asked.body("ids", list), asked.by),
+        "POST peers/purge": lambda asked: operations.peers.purge(
+            asked.body("days", int), asked.by, dry_run=asked.body("dry_run", bool)
+        ),
+        "POST backup": lambda asked: operations.peers.backup(asked.body("path", str), asked.by),
+        "GET sessions": lambda asked: operations.relay.sessions(asked.number("limit", 100)),
+        "DELETE sessions/<int:number>": lambda asked: operations.relay.cut(asked.parts["number"], asked.by),
+        "GET lists": lambda asked: operations.lists(),
+        "POST lists/<name>": lambda asked: operations.add_to_list(
+            asked.parts["name"], asked.body("entry", str), asked.by
+        ),
+        "DELETE lists/<name>": lambda asked: operations.remove_from_list(
+            asked.parts["name"], asked.body("entry", str), asked.by
+        ),
+    }
 
-    @route("GET", "peer")
-    def peer(asked: _Asked) -> Any:
-        return operations.peers.peer(asked.text("id"))
 
-    @route("GET", "peers/export")
-    def export(asked: _Asked) -> Any:
-        return operations.peers.export(asked.text("after"), asked.number("limit", 1000))
+def api(operations: Operations, by: Callable[[IRequest], By]) -> Klein:
+    """The application; `by` tells who asks for a change.
 
-    @route("POST", "peers/import")
-    def import_(asked: _Asked) -> Any:
-        return operations.peers.import_(asked.body("peers", list), asked.by)
-
-    @route("POST", "peers/delete")
-    def delete(asked: _Asked) -> Any:
-        return operations.peers.delete(asked.body("ids", list), asked.by)
-
-    @route("POST", "peers/purge")
-    def purge(asked: _Asked) -> Any:
-        return operations.peers.purge(asked.body("days", int), asked.by, dry_run=asked.body("dry_run", bool))
-
-    @route("POST", "backup")
-    def backup(asked: _Asked) -> Any:
-        return operations.peers.backup(asked.body("path", str), asked.by)
-
-    @route("GET", "sessions")
-    def sessions(asked: _Asked) -> Any:
-        return operations.relay.sessions(asked.number("limit", 100))
-
-    @route("DELETE", "sessions/<int:number>")
-    def cut(asked: _Asked, number: int) -> Any:
-        return operations.relay.cut(number, asked.by)
-
-    @route("GET", "lists")
-    def lists(asked: _Asked) -> Any:
-        return operations.lists()
-
-    @route("POST", "lists/<name>")
-    def add_to_list(asked: _Asked, name: str) -> Any:
-        return operations.add_to_list(name, asked.body("entry", str), asked.by)
-
-    @route("DELETE", "lists/<name>")
-    def remove_from_list(asked: _Asked, name: str) -> Any:
-        return operations.remove_from_list(name, asked.body("entry", str), asked.by)
-
-    @app.handle_errors
-    def failed(request: IRequest, failure: Failure) -> bytes:
-        """Everything that goes wrong, as one sentence."""
-        error = failure.value
-        if isinstance(error, NotPossible):
-            code, sentence = NOT_FOUND if isinstance(error, NotThere) else BAD_REQUEST, str(error)
-        elif isinstance(error, HTTPException):
-            code, sentence = error.code or BAD_REQUEST, error.description or "The request is not understood."
-        else:
-            log.failure("a request of an administrator failed", failure)
-            code, sentence = INTERNAL_SERVER_ERROR, "The server has an error; its log tells more."
-        request.setResponseCode(code)
-        return _answer(request, {"error": sentence})
-
+    What it serves is for administrators: who may ask is for those to decide who serve it.
+    """
+    app: Klein = Klein()
+    for name, function in routes(operations).items():
+        method, path = name.split()
+        app.route(f"/api/v1/{path}", methods=[method], endpoint=name)(_answering(function, by))
+    app.handle_errors(_failed)
     return app
+
+
+def _answering(function: Callable[["Asked"], Any], by: Callable[[IRequest], By]) -> Callable[..., Any]:
+    """Answers a request with what `function` returns, as JSON."""
+
+    def render(request: IRequest, **parts: Any) -> Any:
+        result = function(Asked(request, parts, by))
+        if isinstance(result, Deferred):
+            return result.addCallback(lambda value: _answer(request, value))
+        return _answer(request, result)
+
+    return render
+
+
+def _failed(request: IRequest, failure: Failure) -> bytes:
+    """Answers a request with what went wrong, as one sentence."""
+    error = failure.value
+    if isinstance(error, NotPossible):
+        code, sentence = NOT_FOUND if isinstance(error, NotThere) else BAD_REQUEST, str(error)
+    elif isinstance(error, HTTPException):
+        code, sentence = error.code or BAD_REQUEST, error.description or "The request is not understood."
+    else:
+        log.failure("a request of an administrator failed", failure)
+        code, sentence = INTERNAL_SERVER_ERROR, "The server has an error; its log tells more."
+    request.setResponseCode(code)
+    return _answer(request, {"error": sentence})
 
 
 def resource(operations: Operations, by: Callable[[IRequest], By]) -> Resource:
@@ -164,10 +122,11 @@ class _Nameless(Resource):
         return self._app.render(request)
 
 
-class _Asked:
-    """What a request gives besides its path. Raises NotPossible for what is not allowed."""
+class Asked:
+    """What a request gives: `parts` of its path, and more. Raises NotPossible for what is not allowed."""
 
-    def __init__(self, request: IRequest, by: Callable[[IRequest], By]) -> None:
+    def __init__(self, request: IRequest, parts: Mapping[str, Any], by: Callable[[IRequest], By]) -> None:
+        self.parts = parts
         self._request = request
         self._by = by
 

@@ -1,8 +1,10 @@
 """The relay's text console, with the Rust server's commands (docs/protocol.md, "Consoles")."""
 
 from collections.abc import Callable
+from functools import partial
 
 from rendezvous.address_lists import AddressList
+from rendezvous.hbbr.bandwidth import BandwidthLimits
 from rendezvous.hbbr.relay import Relay
 from rendezvous.text_console import Command, Console
 
@@ -10,22 +12,6 @@ from rendezvous.text_console import Command, Console
 def console(relay: Relay) -> Console:
     """The console of `relay`."""
     limits = relay.limits
-
-    def number(show: Callable[[], str], set: Callable[[float], None]) -> Callable[[list[str]], str]:
-        def run(arguments: list[str]) -> str:
-            if not arguments:
-                return f"{show()}\n"
-            value = float(arguments[0])
-            if not 0 < value < 1e9:
-                return ""
-            set(value)
-            return ""
-
-        return run
-
-    def setter(name: str) -> Callable[[float], None]:
-        return lambda value: setattr(limits, name, value)
-
     block = _ListCommands(relay.blocklist, relay.cut_blocked)
     black = _ListCommands(relay.blacklist, relay.look_up_listed)
     return Console(
@@ -36,39 +22,31 @@ def console(relay: Relay) -> Console:
             Command("blocklist-add", "Ba", "<ip>|<ip>", block.add),
             Command("blocklist-remove", "Br", "<ip>|all", block.remove),
             Command("blocklist", "B", "[<ip>]", block.show),
-            Command(
-                "downgrade-threshold",
-                "dt",
-                "[value]",
-                number(lambda: f"{limits.downgrade_threshold:.12g}", setter("downgrade_threshold")),
-            ),
-            Command(
-                "downgrade-start-check",
-                "t",
-                "[seconds]",
-                number(lambda: f"{limits.downgrade_start_check:.12g}s", setter("downgrade_start_check")),
-            ),
-            Command(
-                "limit-speed",
-                "ls",
-                "[Mb/s]",
-                number(lambda: f"{limits.limited:.12g}Mb/s", setter("limited")),
-            ),
-            Command(
-                "total-bandwidth",
-                "tb",
-                "[Mb/s]",
-                number(lambda: f"{limits.total:.12g}Mb/s", relay.set_total),
-            ),
-            Command(
-                "single-bandwidth",
-                "sb",
-                "[Mb/s]",
-                number(lambda: f"{limits.single:.12g}Mb/s", setter("single")),
-            ),
+            Command("downgrade-threshold", "dt", "[value]", _number(limits, "downgrade_threshold")),
+            Command("downgrade-start-check", "t", "[seconds]", _number(limits, "downgrade_start_check", "s")),
+            Command("limit-speed", "ls", "[Mb/s]", _number(limits, "limited", "Mb/s")),
+            Command("total-bandwidth", "tb", "[Mb/s]", _number(limits, "total", "Mb/s", relay.set_total)),
+            Command("single-bandwidth", "sb", "[Mb/s]", _number(limits, "single", "Mb/s")),
             Command("usage", "u", "", lambda arguments: _usage(relay)),
         ]
     )
+
+
+def _number(
+    limits: BandwidthLimits, name: str, unit: str = "", set: Callable[[float], None] | None = None
+) -> Callable[[list[str]], str]:
+    """Shows the limit that has this name, or sets it: by `set`, where more has to be done."""
+    change = set or partial(setattr, limits, name)
+
+    def run(arguments: list[str]) -> str:
+        if not arguments:
+            return f"{getattr(limits, name):.12g}{unit}\n"
+        value = float(arguments[0])
+        if 0 < value < 1e9:
+            change(value)
+        return ""
+
+    return run
 
 
 class _ListCommands:

@@ -7,14 +7,13 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from rendezvous.accepting import AcceptingFactory, AcceptPolicy, Proxies
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.address_lists import ListFile
 from rendezvous.admission import Admission
 from rendezvous.hbbr.bandwidth import BandwidthLimits
 from rendezvous.hbbr.console import console
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.relay import Relay, RelayTimes
-from rendezvous.hbbr.session import Side
 from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.tcp import RelayFactory
 from rendezvous.hbbr.usage import IUsageRecorder, UsageLog, UsageTable
@@ -52,58 +51,44 @@ class HbbrService(MultiService):
         """How long a stop waits for sessions."""
         self._stop_timeout = settings.stop_timeout
         self._ports: list[PortService] = []
-        pairing: Pairing[Side] = Pairing(settings.max_waiting, settings.max_waiting_per_address)
         folder = Path(settings.data)
         told: list[IUsageRecorder] = [UsageLog(), *recorders]
         if settings.usage_db:
             table = UsageTable(folder / settings.usage_db, settings.usage_days, reactor)
             self.addService(table)
             told.append(table)
-        self.blocklist = blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
-        self.blacklist = blacklist = ListFile(
-            folder / "blacklist.txt", reactor, lambda: self.relay.look_up_listed()
-        )
+        self.blocklist = ListFile(folder / "blocklist.txt", reactor, lambda: self.relay.cut_blocked())
+        self.blacklist = ListFile(folder / "blacklist.txt", reactor, lambda: self.relay.look_up_listed())
         self.relay = Relay(
             licence_key,
-            BandwidthLimits(
-                settings.single_bandwidth,
-                settings.total_bandwidth,
-                settings.limit_speed,
-                settings.downgrade_threshold,
-                settings.downgrade_start_check,
-            ),
-            pairing,
+            _bandwidths(settings),
+            Pairing(settings.max_waiting, settings.max_waiting_per_address),
             RelayTimes(settings.first_frame_timeout, settings.pairing_timeout, settings.idle_timeout),
-            blocklist.entries,
-            blacklist.entries,
+            self.blocklist.entries,
+            self.blacklist.entries,
             drops,
             reactor,
             splicer(reactor),
             told,
         )
         self.admission = Admission(settings.max_relay_connections, settings.max_relay_connections_per_address)
-        policy = AcceptPolicy(
-            self.admission,
-            blocklist.entries,
-            Proxies(settings.trusted_proxies, settings.proxy_protocol),
-            drops,
-            reactor,
-            settings.first_frame_timeout,
-            settings.websocket_origins,
-        )
-        text = console(self.relay) if settings.trusts_loopback else None
-        what = "port" if settings.server == "hbbr" else "relay-port"
+        policy = AcceptPolicy.from_settings(settings, self.admission, self.blocklist.entries, drops, reactor)
         self.websocket = relay_websocket_factory(policy, self.relay, settings.max_relay_message, certificates)
         """Accepts WebSocket connections, for the web ports as well."""
-        streams = RelayFactory(policy, self.relay, settings.max_relay_message, text)
-        self.accepting: dict[str, AcceptingFactory] = {"relay": streams, "relay_websocket": self.websocket}
+        self.accepting = self._listen(settings, policy, reactor)
         """What accepts connections, by the name of its port."""
+        self.addService(self.blocklist)
+        self.addService(self.blacklist)
+
+    def _listen(self, settings: Settings, policy: AcceptPolicy, reactor: Any) -> dict[str, AcceptingFactory]:
+        text = console(self.relay) if settings.trusts_loopback else None
+        streams = RelayFactory(policy, self.relay, settings.max_relay_message, text)
+        what = "port" if settings.server == "hbbr" else "relay-port"
         for port, factory in ((settings.relay_port, streams), (settings.relay_websocket_port, self.websocket)):
             sockets = listen_tcp(settings.bind, port, what)
             self._ports.append(PortService([StreamPort(reactor, sock, factory) for sock in sockets]))
             self.addService(self._ports[-1])
-        self.addService(blocklist)
-        self.addService(blacklist)
+        return {"relay": streams, "relay_websocket": self.websocket}
 
     def stopService(self) -> "Deferred[None]":
         """Stops accepting; fires when the sessions have ended, or were ended after the stop timeout."""
@@ -122,3 +107,13 @@ class HbbrService(MultiService):
     def _stop(self) -> "Deferred[None]":
         self.relay.end_all()  # before the usage table stops, which is to have these sessions too
         return maybeDeferred(super().stopService)
+
+
+def _bandwidths(settings: Settings) -> BandwidthLimits:
+    return BandwidthLimits(
+        settings.single_bandwidth,
+        settings.total_bandwidth,
+        settings.limit_speed,
+        settings.downgrade_threshold,
+        settings.downgrade_start_check,
+    )

@@ -1,1 +1,1 @@
-"""The ID/rendezvous server: service.py listens, dispatch.py tells what is spoken."""
+"""The ID/rendezvous server: service.py listens, dispatch.py tells what is spoken, wiring.py makes what does it."""

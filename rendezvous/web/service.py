@@ -7,7 +7,7 @@ from typing import Any
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, maybeDeferred
 
-from rendezvous.accepting import AcceptingFactory, AcceptPolicy, Proxies
+from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.admission import Admission
 from rendezvous.logs import logger
 from rendezvous.metrics import Drops
@@ -49,14 +49,7 @@ class WebService(MultiService):
         self.admission = Admission(settings.max_web_connections, settings.max_web_connections_per_address)
         self.accepting: dict[str, AcceptingFactory] = {}
         """What accepts connections, by the name of its port."""
-        policy = AcceptPolicy(
-            self.admission,
-            denied,
-            Proxies(settings.trusted_proxies, settings.proxy_protocol),
-            drops,
-            reactor,
-            settings.first_frame_timeout,
-        )
+        policy = AcceptPolicy.from_settings(settings, self.admission, denied, drops, reactor)
         api = ApiServer(settings.api_server, settings.api_timeout, policy, reactor) if settings.api_server else None
         self._api = api
         if settings.https:

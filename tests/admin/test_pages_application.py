@@ -15,7 +15,7 @@ from twisted.internet.defer import succeed
 from twisted.internet.threads import deferToThread
 from twisted.web.server import Site
 
-from rendezvous.admin.pages import application as module
+from rendezvous.admin.pages import views as module
 from rendezvous.admin.pages.application import application
 from rendezvous.admin.pages.figures import Sampler
 from rendezvous.admin.pages.logins import IDLE_LOGIN, Logins
