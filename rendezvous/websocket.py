@@ -39,6 +39,9 @@ class MessageReceiver(Interface):
     def heard(self) -> None:
         """Bytes came that are more than pongs; they may be a part of a message."""
 
+    def keeps(self, count: int) -> None:
+        """Bytes came; so many are kept now of a message that is not whole yet."""
+
     def message_received(self, payload: bytes) -> None:
         """A whole binary message came."""
 
@@ -131,8 +134,11 @@ class WebSocket(Protocol):
             data = data[cut:]
         if data and not self._over:
             self._feed(data)
-            if self._receiver is not None and not self._ponged:
-                self._receiver.heard()
+            receiver = self._receiver
+            if receiver is not None:
+                if not self._ponged:
+                    receiver.heard()
+                receiver.keeps(len(self._message) + self._websocket.unfinished)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tells the receiver that it is over."""
@@ -327,6 +333,8 @@ class WebSocket(Protocol):
         if self._timer.active():
             self._timer.cancel()
         self._timer = self._accepting.policy.clock.callLater(LINGER, self.transport.abortConnection)
+        self._message.clear()
+        self._websocket.forget()
         self.transport.unregisterProducer()
         if linger:
             end_writing(self.transport)

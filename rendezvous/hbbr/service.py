@@ -17,6 +17,7 @@ from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbr.session import Side
 from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.tcp import RelayFactory
+from rendezvous.hbbr.unfinished import Unfinished
 from rendezvous.hbbr.usage import IUsageRecorder, UsageLog, UsageTable
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.logs import logger
@@ -73,6 +74,10 @@ class HbbrService(MultiService):
                 settings.downgrade_start_check,
             ),
             pairing,
+            Unfinished(
+                max(settings.max_unfinished, settings.max_relay_message),
+                max(settings.max_unfinished_per_address, settings.max_relay_message),
+            ),
             RelayTimes(settings.first_frame_timeout, settings.pairing_timeout, settings.idle_timeout),
             blocklist.entries,
             blacklist.entries,

@@ -6,6 +6,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
+from rendezvous.admission import Refused
 from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
@@ -43,6 +44,7 @@ class StreamSide(Protocol):
         self._relay = factory.relay
         self._max_message = factory.max_message
         self._decoder = FrameDecoder(LONGEST_REQUEST)
+        self._kept = factory.relay.unfinished.of(source.host)
         self._early = 0
         self._framed = False
         self.finished = False
@@ -88,9 +90,13 @@ class StreamSide(Protocol):
         try:
             while not self._over and (payload := self._decoder.next_frame()) is not None:
                 self._session.received(self, payload)
+            self._kept.set(self._decoder.unfinished)
         except FrameTooLong:
             self._relay.drop("frame_too_long")
             self._session.end("frame too long")
+        except Refused as refused:
+            self._relay.drop(str(refused))
+            self._session.end("too much unfinished")
 
     def readConnectionLost(self) -> None:
         """The client sends no more."""
@@ -113,11 +119,17 @@ class StreamSide(Protocol):
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         self._policy.release(self.source.host)
+        self._forget()
         if self._session is not None:
             session, self._session = self._session, None
             session.lost(self)
         else:
             self._joining.lost()
+
+    def _forget(self) -> None:
+        """Lets go of what is not whole, which nobody gets any more."""
+        self._decoder.take_rest()
+        self._kept.set(0)
 
     def _refused(self) -> None:
         self._over = True
@@ -169,6 +181,7 @@ class StreamSide(Protocol):
         if self._over:
             return
         self._over = True
+        self._forget()
         self._linger = self._relay.clock.callLater(LINGER, self._give_up, self.unsent())
         self.transport.unregisterProducer()
         if self.finished:
