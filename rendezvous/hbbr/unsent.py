@@ -7,10 +7,10 @@ from typing import Any
 
 
 def unsent_bytes(transport: Any) -> int:
-    """Bytes in the buffers of a Twisted TCP transport, and in those of the kernel where it tells."""
+    """Bytes in the buffers of a Twisted TCP transport, with TLS or not, and of the kernel where it tells."""
     waiting: int = len(transport.dataBuffer) - transport.offset + transport._tempDataLen
     try:
-        (in_kernel,) = struct.unpack("i", fcntl.ioctl(transport.getHandle().fileno(), termios.TIOCOUTQ, bytes(4)))
+        (in_kernel,) = struct.unpack("i", fcntl.ioctl(transport.fileno(), termios.TIOCOUTQ, bytes(4)))
     except (OSError, ValueError):  # no socket of Linux, or one that is closed
         in_kernel = 0
     return waiting + int(in_kernel)
