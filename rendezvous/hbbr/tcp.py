@@ -1,6 +1,6 @@
 """Relay port Q: a first frame, then an opaque stream (docs/protocol.md, "Relay")."""
 
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -11,8 +11,8 @@ from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
 from rendezvous.hbbr.splice import SplicedEnd
-from rendezvous.hbbr.unsent import unsent_bytes
-from rendezvous.sockets import LINGER, IStreamTransport
+from rendezvous.lingering import Linger, unsent_bytes
+from rendezvous.sockets import IStreamTransport
 from rendezvous.text_console import Console
 from rendezvous.wire.address import Address
 from rendezvous.wire.framing import FrameDecoder, FrameTooLong, frame_header
@@ -51,7 +51,7 @@ class StreamSide(Protocol):
         self._end: SplicedEnd | None = None
         self._session: Session | None = None
         self._over = False
-        self._linger: IDelayedCall | None = None
+        self._linger: Linger | None = None
 
     def connectionMade(self) -> None:
         """Waits for the first frame."""
@@ -116,7 +116,7 @@ class StreamSide(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The side is gone."""
         self._over = True
-        if self._linger is not None and self._linger.active():
+        if self._linger is not None:
             self._linger.cancel()
         self._policy.release(self.source.host)
         self._forget()
@@ -182,21 +182,13 @@ class StreamSide(Protocol):
             return
         self._over = True
         self._forget()
-        self._linger = self._relay.clock.callLater(LINGER, self._give_up, self.unsent())
+        self._linger = Linger(self.transport, self._relay.clock)
         self.transport.unregisterProducer()
         if self.finished:
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
-
-    def _give_up(self, unsent: int) -> None:
-        """Cuts off a client that has not taken all in time, unless it has taken some of it meanwhile."""
-        left = self.unsent()
-        if left < unsent:
-            self._linger = self._relay.clock.callLater(LINGER, self._give_up, left)
-        else:
-            self.transport.abortConnection()
 
     def unsent(self) -> int:
         """See Side."""

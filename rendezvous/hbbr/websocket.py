@@ -5,7 +5,7 @@ from rendezvous.admission import Refused
 from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
-from rendezvous.hbbr.unsent import unsent_bytes
+from rendezvous.lingering import unsent_bytes
 from rendezvous.tls import Certificates
 from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
