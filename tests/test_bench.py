@@ -13,10 +13,12 @@ import pytest
 
 from bench.__main__ import busy_loads
 from bench.chart import COLORS, WIDTH, aimed, chart
+from bench.lab import Lab
 from bench.memory import memory_aims
+from bench.network import network
 from bench.peers import fill, rows
 from bench.plan import QUICK, Plan
-from bench.programs import compiler
+from bench.programs import compiled, compiler
 from bench.results import Result
 from bench.row import Aim, Row, Sample
 from bench.rows import rows as table_rows
@@ -193,6 +195,16 @@ def test_rows_are_told_apart() -> None:
     text = DOCUMENT.read_text("utf-8")
     assert [name for name in names if f"`{name}`" not in text] == []
     assert text.count("<!-- table -->") == 2
+
+
+def test_servers_beside_each_other(tmp_path: Path) -> None:
+    """Two relays that are measured in turn, one of which copies, and the limit have ports of their own."""
+    if compiler() is None:
+        missing("there is no C compiler")
+    with network(loopback=False) as where:
+        lab = Lab(where, compiled(), tmp_path)
+        with lab.server("hbbr") as first, lab.server("hbbr", copying=True) as second, lab.limit() as limit:
+            assert len({target.relay_port for target in (first, second, limit)}) == 3
 
 
 def test_known_peers(tmp_path: Path) -> None:
