@@ -9,7 +9,7 @@ SECONDS ?= 600
 INPUTS ?= 100000
 EXAMPLES ?= 2000
 
-.PHONY: reliability run test network lint format proto bench load picture clean
+.PHONY: reliability run test network lint format proto bench load soak picture clean
 
 ## make run: serve on the standard ports, with keys and database in ./data and the status page on 21120
 run: $(VENV)/.run
@@ -61,6 +61,10 @@ bench: $(VENV)/.dev
 load: $(VENV)/.dev
 	RENDEZVOUS_LOAD_SECONDS=$${RENDEZVOUS_LOAD_SECONDS:-600} $(BIN)/python -m tests.load.measure \
 		--plot docs/load.svg $(ARGS)
+
+## make soak: random sessions through a relay for a minute, and what they leave; RENDEZVOUS_SOAK_SECONDS=600 makes it ten
+soak: $(VENV)/.dev
+	RENDEZVOUS_SOAK_SECONDS=$${RENDEZVOUS_SOAK_SECONDS:-60} $(BIN)/pytest -s tests/integration/test_relay_soak.py $(ARGS)
 
 ## make picture: the pictures of the status page in docs, made by Chromium
 picture: $(VENV)/.dev

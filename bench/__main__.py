@@ -24,7 +24,7 @@ from bench.programs import BenchError, compiled
 from bench.results import Result, measure
 from bench.row import Row
 from bench.rows import rows
-from bench.table import table
+from bench.table import missed_bars, table
 
 LONGEST_FLAT = 1000.0
 """Seconds; a load has to end by itself."""
@@ -106,8 +106,8 @@ def report(results: Sequence[Result], where: Network, plan: Plan, arguments: arg
     notes = [*where.notes, *busy_loads(results)]
     if arguments.quick:
         notes.append("A quick run shows that everything works; its figures mean nothing.")
-    for note in notes:
-        print(note)
+    for line in notes if arguments.quick else [*notes, *missed_bars(results)]:
+        print(line)
     everything = {
         "machine": about,
         "network": where.kind,

@@ -22,7 +22,7 @@ from bench.programs import BINARIES, BenchError, Programs
 from bench.usage import Usage
 from rendezvous.self_signed import self_signed
 
-SERVER_PORT, LIMIT_PORT = 21116, 31116
+SERVER_PORT, COPYING_PORT, LIMIT_PORT = 21116, 26116, 31116
 START_TIMEOUT, STOP_TIMEOUT, LOAD_TIMEOUT = 120.0, 60.0, 1200.0
 READY = re.compile(r"\bready\b", re.IGNORECASE)
 UNLIMITED = {"SINGLE_BANDWIDTH": "100000", "TOTAL_BANDWIDTH": "100000"}
@@ -70,7 +70,7 @@ class Lab:
         One that is `copying` can't splice; with `tls` it has a certificate of its own.
         """
         folder = data or self.data()
-        port = self._free_port(SERVER_PORT)
+        port = self._free_port(COPYING_PORT if copying else SERVER_PORT)
         relay_port = port + 1
         command = [*(COPYING if copying else twistd()), "-n", "--pidfile=", "rendezvous", *([part] if part else [])]
         command += ["--data", str(folder), "--port", str(relay_port if part == "hbbr" else port)]
@@ -92,7 +92,7 @@ class Lab:
             yield Target(pid, port, port + 1)
 
     def _free_port(self, first: int) -> int:
-        """A main port with free neighbors; between namespaces nobody else is there."""
+        """A main port with free neighbors; between namespaces nobody else is there than the laboratory."""
         if self.network.kind != "loopback":
             return first
         return next(port for port in range(first, first + 1000, 10) if all(map(is_free, range(port - 1, port + 4))))

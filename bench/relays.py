@@ -13,8 +13,15 @@ from bench.row import Aim, Row, Sample, Scene, Sides, sample
 SMALL_CHUNK, LARGE_CHUNK = 1400, 65536
 
 
-def relay(pairs: int, chunk: int) -> Scene:
-    """Bytes through some pairs at a time."""
+@contextmanager
+def limit_of(lab: Lab, copied: bool) -> Iterator[Target]:
+    """What the relay is measured against: the C program, or our own relay that has `copied` every byte."""
+    with lab.server("hbbr", copying=True) if copied else lab.limit() as limit:
+        yield limit
+
+
+def relay(pairs: int, chunk: int, *, copied: bool = False) -> Scene:
+    """Bytes through some pairs at a time; the limit is copying, or C."""
 
     @contextmanager
     def sides(lab: Lab, plan: Plan) -> Iterator[Sides]:
@@ -23,13 +30,13 @@ def relay(pairs: int, chunk: int) -> Scene:
         def of(target: Target) -> Sample:
             return sample(lab.load("relay", target, n=pairs, b=total / pairs, c=chunk))
 
-        with lab.server("hbbr") as server, lab.limit() as limit:
+        with lab.server("hbbr") as server, limit_of(lab, copied) as limit:
             yield Sides(lambda: of(server), lambda: of(limit))
 
     return sides
 
 
-def ping(busy: bool) -> Scene:
+def ping(busy: bool, *, copied: bool = False) -> Scene:
     """100 bytes through the relay, with nothing else to do or beside another pair that sends all it can."""
 
     @contextmanager
@@ -44,7 +51,7 @@ def ping(busy: bool) -> Scene:
                 ended = load.poll() is not None
                 return Sample(measured.told, measured.lost + ended)
 
-        with lab.server("hbbr") as server, lab.limit() as limit:
+        with lab.server("hbbr") as server, limit_of(lab, copied) as limit:
             yield Sides(lambda: of(server), lambda: of(limit))
 
     return sides
@@ -78,6 +85,7 @@ def relay_rows() -> Iterator[Row]:
     yield from splicing_rows()
     yield from message_rows()
     yield from ping_rows()
+    yield from copied_rows()
 
 
 def splicing_rows() -> Iterator[Row]:
@@ -110,3 +118,15 @@ def ping_rows() -> Iterator[Row]:
         for quantile in ("p50", "p99"):
             title = f"100 bytes through {article} {state} relay, {quantile}"
             yield Row(f"ping-{state}-{quantile}", title, "ms", f"{quantile}_ms", sides, less_is_better=True)
+
+
+def copied_rows() -> Iterator[Row]:
+    """Small writes over TCP, which splicing must not make slower than copying: to a tenth, which is noise."""
+    small = relay(8, SMALL_CHUNK, copied=True)
+    title = "relay, 1400-byte writes, 8 pairs, to copying"
+    yield Row("relay-small-copied-8", title, "GB/CPU-s", "gb_per_cpu_s", small, Aim(0.9))
+    sides = ping(busy=False, copied=True)
+    for quantile in ("p50", "p99"):
+        title = f"100 bytes through an idle relay, to copying, {quantile}"
+        bar = Aim(1.1) if quantile == "p50" else None
+        yield Row(f"ping-copied-{quantile}", title, "ms", f"{quantile}_ms", sides, bar, less_is_better=True)

@@ -67,3 +67,27 @@ def table(results: Sequence[Result], judged: bool) -> str:
 
     rule = ("-" * width if i in LEFT else "-" * (width - 1) + ":" for i, width in enumerate(widths))
     return "\n".join([text(HEAD), f"| {' | '.join(rule)} |", *(text(line) for line in lines[1:])])
+
+
+def missed_bars(results: Sequence[Result]) -> list[str]:
+    """A line for each row that has not reached its bar."""
+    return [missed_bar(result, result.row.bar) for result in results if result.meets(result.row.bar) is False]
+
+
+def missed_bar(result: Result, bar: Aim | None) -> str:
+    """What a row has instead of its bar, in as many digits as tell them apart."""
+    assert bar is not None
+    reached = result.figure if bar.of == "figure" else result.ratio
+    if result.lost:
+        return f"bar not met: {result.row.name} lost {result.lost}"
+    if reached is None:
+        return f"bar not met: {result.row.name} has no limit"
+    texts = ([plain(value, digits) for value in (reached, bar.value)] for digits in range(3, 18))
+    figure, wanted = next(pair for pair in texts if pair[0] != pair[1])
+    side, sign = ("above", ">") if result.row.less_is_better else ("below", "<")
+    return f"{side} its bar: {result.row.name} {figure} {sign} {wanted}"
+
+
+def plain(value: float, digits: int) -> str:
+    """A number rounded to some digits that count."""
+    return f"{float(f'{value:.{digits}g}'):.15g}"

@@ -307,6 +307,12 @@ class Settings:
     max_relay_message: int = declared(
         "16777216", integer(65536, 2**30, " bytes"), "longest message over a WebSocket relay", servers="hbbr"
     )
+    max_unfinished: int = declared(
+        "268435456", integer(65536, 2**40, " bytes"), "bytes of unfinished messages at the relay", servers="hbbr"
+    )
+    max_unfinished_per_address: int = declared(
+        "67108864", integer(65536, 2**40, " bytes"), "the same for one address", servers="hbbr"
+    )
 
     @property
     def nat_port(self) -> int:

@@ -17,7 +17,8 @@ from zope.interface import implementer
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
 from rendezvous.admission import Refused
-from rendezvous.sockets import LINGER, IStreamTransport, end_writing
+from rendezvous.lingering import Linger
+from rendezvous.sockets import IStreamTransport, end_writing
 from rendezvous.tls import FIRST_BYTE, Certificates
 from rendezvous.websocket_frames import BINARY, CONT, PING, PONG, BinaryServerProtocol
 from rendezvous.wire.address import Address
@@ -38,6 +39,9 @@ class MessageReceiver(Interface):
 
     def heard(self) -> None:
         """Bytes came that are more than pongs; they may be a part of a message."""
+
+    def keeps(self, count: int) -> None:
+        """Bytes came; so many are kept now of a message that is not whole yet."""
 
     def message_received(self, payload: bytes) -> None:
         """A whole binary message came."""
@@ -99,6 +103,7 @@ class WebSocket(Protocol):
         self._unanswered = False
         self._source = source
         self._upstream: IPushProducer | None = None
+        self._linger: Linger | None = None
         self._receiver: MessageReceiver | None = None
         policy = factory.policy
         self._timer = policy.clock.callLater(policy.header_timeout, self._late)
@@ -131,14 +136,19 @@ class WebSocket(Protocol):
             data = data[cut:]
         if data and not self._over:
             self._feed(data)
-            if self._receiver is not None and not self._ponged:
-                self._receiver.heard()
+            receiver = self._receiver
+            if receiver is not None:
+                if not self._ponged:
+                    receiver.heard()
+                receiver.keeps(len(self._message) + self._websocket.unfinished)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Tells the receiver that it is over."""
         self._over = True
         if self._timer.active():
             self._timer.cancel()
+        if self._linger is not None:
+            self._linger.cancel()
         self._accepting.policy.release(self._source.host)
         self._tell_closed()
         self._websocket.ended()
@@ -156,7 +166,7 @@ class WebSocket(Protocol):
         self._flush()
 
     def close(self, code: int = CloseCode.NORMAL_CLOSURE) -> None:
-        """Closes with `code`; the client has some time to take everything sent before."""
+        """Closes with `code`; the client has time to take everything sent before."""
         if self._websocket.state is State.OPEN:
             self._websocket.send_close(code)
             self._flush()
@@ -326,7 +336,9 @@ class WebSocket(Protocol):
         self._over = True
         if self._timer.active():
             self._timer.cancel()
-        self._timer = self._accepting.policy.clock.callLater(LINGER, self.transport.abortConnection)
+        self._linger = Linger(self.transport, self._accepting.policy.clock)
+        self._message.clear()
+        self._websocket.forget()
         self.transport.unregisterProducer()
         if linger:
             end_writing(self.transport)

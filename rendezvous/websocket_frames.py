@@ -48,6 +48,15 @@ class BinaryServerProtocol(ServerProtocol):
         self._max_size = max_size
         self.max_message_size = max_size if self.current_size is None else max_size + _LONGEST_CONTROL
 
+    @property
+    def unfinished(self) -> int:
+        """Bytes of a frame that has begun and is not whole yet."""
+        return len(self.reader.buffer)
+
+    def forget(self) -> None:
+        """Lets go of what has come of a frame; nothing is fed any more."""
+        self.reader.discard()
+
     def ended(self) -> None:
         """The connection is gone: lets go of who was told, and of what had come of a frame."""
         self._received = _nobody

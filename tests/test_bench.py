@@ -1,5 +1,6 @@
 """The benchmark works: a quick run measures every row and loses nothing. Its figures are not judged here."""
 
+import argparse
 import json
 import math
 import subprocess
@@ -11,16 +12,18 @@ from typing import Any
 
 import pytest
 
-from bench.__main__ import busy_loads
+from bench.__main__ import busy_loads, report
 from bench.chart import COLORS, WIDTH, aimed, chart
+from bench.lab import Lab
 from bench.memory import memory_aims
+from bench.network import Network, Place, network
 from bench.peers import fill, rows
 from bench.plan import QUICK, Plan
-from bench.programs import compiler
+from bench.programs import compiled, compiler
 from bench.results import Result
 from bench.row import Aim, Row, Sample
 from bench.rows import rows as table_rows
-from bench.table import HEAD, number, table
+from bench.table import HEAD, missed_bars, number, table
 from rendezvous.peers.store import prepare
 from tests.required import missing
 
@@ -94,6 +97,37 @@ def test_table() -> None:
     met = HEAD.index("met") + 1
     assert judged[2].split("|")[met].strip() == "bar"
     assert only_tried[2].split("|")[met].strip() == ""
+
+
+def test_missed_bars() -> None:
+    """Each row below its bar is named with figure and bar in digits that tell them apart; others are not."""
+    missed = result([0.1170], [1.0], name="punch", bar=Aim(0.12), goal=Aim(0.22))
+    close = result([0.11996], [1.0], name="close", bar=Aim(0.12))
+    more = result([700.0], [], name="memory", less_is_better=True, bar=Aim(650.0, "figure"))
+    slow = result([39_940.0], [1.0], name="restart", bar=Aim(40_000.0, "figure"))
+    met = result([0.5], [1.0], name="online", bar=Aim(0.35), goal=Aim(0.65))
+    lossy = result([9.0], [1.0], name="nat", bar=Aim(0.5))
+    lossy.server.append(Sample({"key": 9.0}, 2))
+    assert missed_bars([missed, close, slow, met, more, lossy, result([1.0], [1.0], name="free")]) == [
+        "below its bar: punch 0.117 < 0.12",
+        "below its bar: close 0.11996 < 0.12",
+        "below its bar: restart 39900 < 40000",
+        "above its bar: memory 700 > 650",
+        "bar not met: nat lost 2",
+    ]
+
+
+def test_missed_bars_are_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    """They are the last lines, unless nothing is judged."""
+    found, where = [result([0.117], [1.0], name="punch", bar=Aim(0.12))], nowhere()
+    for quick, last in ((False, "below its bar: punch 0.117 < 0.12"), (True, "figures mean nothing.")):
+        report(found, where, Plan(), argparse.Namespace(quick=quick, json=None, plot=None))
+        assert capsys.readouterr().out.endswith(f"{last}\n")
+
+
+def nowhere() -> Network:
+    """A network that nothing has been measured in."""
+    return Network("veth", "", 0, Place(None), Place(None), ())
 
 
 def written(*results: Result, quick: bool = False) -> dict[str, Any]:
@@ -193,6 +227,16 @@ def test_rows_are_told_apart() -> None:
     text = DOCUMENT.read_text("utf-8")
     assert [name for name in names if f"`{name}`" not in text] == []
     assert text.count("<!-- table -->") == 2
+
+
+def test_servers_beside_each_other(tmp_path: Path) -> None:
+    """Two relays that are measured in turn, one of which copies, and the limit have ports of their own."""
+    if compiler() is None:
+        missing("there is no C compiler")
+    with network(loopback=False) as where:
+        lab = Lab(where, compiled(), tmp_path)
+        with lab.server("hbbr") as first, lab.server("hbbr", copying=True) as second, lab.limit() as limit:
+            assert len({target.relay_port for target in (first, second, limit)}) == 3
 
 
 def test_known_peers(tmp_path: Path) -> None:

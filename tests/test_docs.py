@@ -23,6 +23,7 @@ from rendezvous.hbbr.bandwidth import BandwidthLimits
 from rendezvous.hbbr.console import console as relay_console
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.relay import Relay, RelayTimes
+from rendezvous.hbbr.unfinished import Unfinished
 from rendezvous.hbbs.console import HbbsCommands
 from rendezvous.hbbs.request import Transport
 from rendezvous.metrics import Drops
@@ -448,6 +449,7 @@ def relay() -> Relay:
         "",
         BandwidthLimits(1, 1, 1, 1, 1),
         Pairing(1, 1),
+        Unfinished(1, 1),
         RelayTimes(1, 1, 1),
         AddressList(),
         AddressList(),

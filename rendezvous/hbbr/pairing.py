@@ -1,11 +1,10 @@
 """Who waits for whom: two connections with the same uuid belong together (docs/protocol.md, "Relay")."""
 
 from collections import Counter
-from ipaddress import IPv6Network
 from typing import Generic, TypeVar
 
 from rendezvous.admission import Refused
-from rendezvous.wire.address import is_ipv6
+from rendezvous.wire.address import network_of
 
 H = TypeVar("H")
 
@@ -37,8 +36,7 @@ class Pairing(Generic[H]):
             return found[0]
         if len(self._waiting) >= self._max_waiting:
             raise Refused("too_many_waiting")
-        if is_ipv6(host):
-            host = str(IPv6Network((host, 64), strict=False))
+        host = network_of(host)
         if self._by_host[host] >= self._max_waiting_per_address:
             raise Refused("too_many_waiting_from_address")
         self._waiting[uuid] = (half, host)

@@ -15,6 +15,7 @@ from rendezvous.admission import LOGGED, Pace, Refused
 from rendezvous.hbbr.bandwidth import MEGABIT, BandwidthLimits, SharedBandwidth
 from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.session import Session, Side, Splicer
+from rendezvous.hbbr.unfinished import Unfinished
 from rendezvous.hbbr.usage import IUsageRecorder, SessionUsage
 from rendezvous.logs import logger
 from rendezvous.metrics import Drops
@@ -44,6 +45,7 @@ class Relay:
         licence_key: str,
         limits: BandwidthLimits,
         pairing: Pairing[Side],
+        unfinished: Unfinished,
         times: RelayTimes,
         blocklist: AddressList,
         blacklist: AddressList,
@@ -57,6 +59,7 @@ class Relay:
         self._pairing = pairing
         self._drops = drops
         self.limits = limits
+        self.unfinished = unfinished
         self.times = times
         self.clock = clock
         self.blocklist = blocklist

@@ -16,6 +16,7 @@ from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbr.splice import splicer
 from rendezvous.hbbr.tcp import RelayFactory
+from rendezvous.hbbr.unfinished import Unfinished
 from rendezvous.hbbr.usage import IUsageRecorder, UsageLog, UsageTable
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.logs import logger
@@ -63,6 +64,7 @@ class HbbrService(MultiService):
             licence_key,
             _bandwidths(settings),
             Pairing(settings.max_waiting, settings.max_waiting_per_address),
+            _unfinished(settings),
             RelayTimes(settings.first_frame_timeout, settings.pairing_timeout, settings.idle_timeout),
             self.blocklist.entries,
             self.blacklist.entries,
@@ -107,6 +109,14 @@ class HbbrService(MultiService):
     def _stop(self) -> "Deferred[None]":
         self.relay.end_all()  # before the usage table stops, which is to have these sessions too
         return maybeDeferred(super().stopService)
+
+
+def _unfinished(settings: Settings) -> Unfinished:
+    """The limits, which let at least the longest message come."""
+    return Unfinished(
+        max(settings.max_unfinished, settings.max_relay_message),
+        max(settings.max_unfinished_per_address, settings.max_relay_message),
+    )
 
 
 def _bandwidths(settings: Settings) -> BandwidthLimits:

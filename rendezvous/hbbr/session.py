@@ -163,6 +163,9 @@ class Session:
         self._over = False
         self._limited_until: IDelayedCall | None = None
         self._in_queue = False
+        self._held: list[tuple[Side, bytes]] = []
+        """What was read before others that took the total were counted: one read of each side at most."""
+        self._releasing: IDelayedCall | None = None
         self._splice = splice
 
     def start(self) -> None:
@@ -182,9 +185,16 @@ class Session:
         self.may_read()
 
     def received(self, side: Side, data: bytes) -> None:
-        """`side` has sent `data`."""
+        """`side` has sent `data`, which waits for the session's turn when others were read first."""
         if self._over:
             return
+        if self._held or self._total.in_debt:
+            self._held.append((side, data))
+            self._wait_for_turn()
+            return
+        self._pass_on(side, data)
+
+    def _pass_on(self, side: Side, data: bytes) -> None:
         self._other(side).deliver(data)
         self.passed(side, len(data))
 
@@ -211,7 +221,20 @@ class Session:
     def turn_came(self) -> None:
         """The total bandwidth allows a read."""
         self._in_queue = False
+        if self._held:
+            self._releasing = self._clock.callLater(0, self._release)  # not while turns are given
+        else:
+            self._go_on()
+
+    def _release(self) -> None:
+        self._releasing = None
+        self._pass_held()
         self._go_on()
+
+    def _pass_held(self) -> None:
+        held, self._held = self._held, []
+        for side, data in held:
+            self._pass_on(side, data)
 
     def set_listed(self, listed: bool) -> None:
         """Limits it, or frees it unless it was busy for too long, as an address of its own is listed or not."""
@@ -231,14 +254,14 @@ class Session:
     @property
     def _held_back(self) -> bool:
         """Whether its sides are not read from since the session or all together are above the bandwidth."""
-        return self._in_queue or self._limited_until is not None
+        return self._in_queue or self._releasing is not None or self._limited_until is not None
 
     def _wait_for_turn(self) -> None:
-        if self._in_queue:
+        if self._in_queue or self._releasing is not None:
             return
         self._in_queue = True
         self._total.wait(self)
-        if self._in_queue:
+        if self._in_queue or self._releasing is not None:
             self._hold_back()
 
     def _limit_for(self, seconds: float) -> None:
@@ -266,6 +289,7 @@ class Session:
 
     def finished(self, side: Side) -> None:
         """`side` will send no more, but may still receive; when neither sends, it is over."""
+        self._pass_held()
         self._finished[self.sides.index(side)] = True
         if all(self._finished):
             self.end("finished")
@@ -280,9 +304,13 @@ class Session:
         """Closes both sides, after what they were to get or, to `cut` them, at once. Only the first time."""
         if self._over:
             return
+        if not cut:
+            self._pass_held()
         self._over = True
         if self._limited_until is not None and self._limited_until.active():
             self._limited_until.cancel()
+        if self._releasing is not None:
+            self._releasing.cancel()
         self._total.leave(self)
         self._measure(self._clock.seconds())
         for side in self.sides:

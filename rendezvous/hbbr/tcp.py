@@ -1,17 +1,18 @@
 """Relay port Q: a first frame, then an opaque stream (docs/protocol.md, "Relay")."""
 
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableProtocol
+from twisted.internet.interfaces import IHalfCloseableProtocol
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from rendezvous.accepting import AcceptingFactory, AcceptPolicy
+from rendezvous.admission import Refused
 from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
 from rendezvous.hbbr.splice import SplicedEnd
-from rendezvous.hbbr.unsent import unsent_bytes
-from rendezvous.sockets import LINGER, IStreamTransport
+from rendezvous.lingering import Linger, unsent_bytes
+from rendezvous.sockets import IStreamTransport
 from rendezvous.text_console import Console
 from rendezvous.wire.address import Address
 from rendezvous.wire.framing import FrameDecoder, FrameTooLong, frame_header
@@ -43,13 +44,14 @@ class StreamSide(Protocol):
         self._relay = factory.relay
         self._max_message = factory.max_message
         self._decoder = FrameDecoder(LONGEST_REQUEST)
+        self._kept = factory.relay.unfinished.of(source.host)
         self._early = 0
         self._framed = False
         self.finished = False
         self._end: SplicedEnd | None = None
         self._session: Session | None = None
         self._over = False
-        self._linger: IDelayedCall | None = None
+        self._linger: Linger | None = None
 
     def connectionMade(self) -> None:
         """Waits for the first frame."""
@@ -88,9 +90,13 @@ class StreamSide(Protocol):
         try:
             while not self._over and (payload := self._decoder.next_frame()) is not None:
                 self._session.received(self, payload)
+            self._kept.set(self._decoder.unfinished)
         except FrameTooLong:
             self._relay.drop("frame_too_long")
             self._session.end("frame too long")
+        except Refused as refused:
+            self._relay.drop(str(refused))
+            self._session.end("too much unfinished")
 
     def readConnectionLost(self) -> None:
         """The client sends no more."""
@@ -110,14 +116,20 @@ class StreamSide(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """The side is gone."""
         self._over = True
-        if self._linger is not None and self._linger.active():
+        if self._linger is not None:
             self._linger.cancel()
         self._policy.release(self.source.host)
+        self._forget()
         if self._session is not None:
             session, self._session = self._session, None
             session.lost(self)
         else:
             self._joining.lost()
+
+    def _forget(self) -> None:
+        """Lets go of what is not whole, which nobody gets any more."""
+        self._decoder.take_rest()
+        self._kept.set(0)
 
     def _refused(self) -> None:
         self._over = True
@@ -169,21 +181,14 @@ class StreamSide(Protocol):
         if self._over:
             return
         self._over = True
-        self._linger = self._relay.clock.callLater(LINGER, self._give_up, self.unsent())
+        self._forget()
+        self._linger = Linger(self.transport, self._relay.clock)
         self.transport.unregisterProducer()
         if self.finished:
             self.transport.loseConnection()
         else:
             self.transport.loseWriteConnection()
             self.transport.resumeProducing()
-
-    def _give_up(self, unsent: int) -> None:
-        """Cuts off a client that has not taken all in time, unless it has taken some of it meanwhile."""
-        left = self.unsent()
-        if left < unsent:
-            self._linger = self._relay.clock.callLater(LINGER, self._give_up, left)
-        else:
-            self.transport.abortConnection()
 
     def unsent(self) -> int:
         """See Side."""

@@ -1,10 +1,11 @@
 """Relay WebSocket port Q+2: a first message, then messages (docs/protocol.md, "Relay")."""
 
 from rendezvous.accepting import AcceptPolicy
+from rendezvous.admission import Refused
 from rendezvous.hbbr.joining import EARLY_BYTES, LONGEST_REQUEST, Joining
 from rendezvous.hbbr.relay import PLACE, Relay
 from rendezvous.hbbr.session import Flow, Session
-from rendezvous.hbbr.unsent import unsent_bytes
+from rendezvous.lingering import unsent_bytes
 from rendezvous.tls import Certificates
 from rendezvous.websocket import WebSocket, WebSocketFactory
 from rendezvous.wire.address import Address
@@ -38,6 +39,8 @@ class MessageSide:
         self._early_bytes = 0
         self._session: Session | None = None
         self._joining = Joining(relay, self, websocket.refuse)
+        self._relay = relay
+        self._kept = relay.unfinished.of(source.host)
         self.source = source
 
     # MessageReceiver -------------------------------------------------------------------------------
@@ -46,6 +49,16 @@ class MessageSide:
         """See MessageReceiver."""
         if self._session is not None:
             self._session.heard()
+
+    def keeps(self, count: int) -> None:
+        """Of the first message and early ones little is kept, and not counted."""
+        if self._session is None:
+            return
+        try:
+            self._kept.set(count)
+        except Refused as refused:
+            self._relay.drop(str(refused))
+            self._session.end("too much unfinished")
 
     def message_received(self, payload: bytes) -> None:
         """The first message, an early one, or what the other side is to get."""
@@ -61,6 +74,7 @@ class MessageSide:
 
     def closed(self) -> None:
         """The side is gone."""
+        self._kept.set(0)
         if self._session is not None:
             session, self._session = self._session, None
             session.lost(self)

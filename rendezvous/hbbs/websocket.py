@@ -44,6 +44,9 @@ class MessageConversation:
     def heard(self) -> None:
         """Only whole messages count here."""
 
+    def keeps(self, count: int) -> None:
+        """Little: a message has at most `max-frame` bytes."""
+
     def message_received(self, payload: bytes) -> None:
         """Passes it on."""
         self._connection.received(payload)

@@ -55,6 +55,11 @@ def is_ipv6(host: str) -> bool:
     return ":" in host
 
 
+def network_of(host: str) -> str:
+    """What one client has of a numeric, plain `host`: an IPv4 address is its own, of IPv6 it has a whole /64."""
+    return str(IPv6Network((host, 64), strict=False)) if is_ipv6(host) else host
+
+
 def is_loopback(host: str) -> bool:
     """Whether a numeric, plain `host` is a loopback address."""
     return host.startswith("127.") if "." in host else ip_address(host).is_loopback

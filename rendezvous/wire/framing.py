@@ -80,9 +80,9 @@ class FrameDecoder:
         return payload
 
     @property
-    def unfinished(self) -> bool:
-        """Whether a frame has begun that is not whole yet."""
-        return bool(self._buffer)
+    def unfinished(self) -> int:
+        """Bytes of a frame that has begun and is not whole yet."""
+        return len(self._buffer)
 
     def take_rest(self) -> bytes:
         """Everything fed and not yet returned; the decoder is empty afterwards."""

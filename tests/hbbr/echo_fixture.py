@@ -25,6 +25,9 @@ class Echo:
     def heard(self) -> None:
         """See MessageReceiver."""
 
+    def keeps(self, count: int) -> None:
+        """See MessageReceiver."""
+
     def message_received(self, payload: bytes) -> None:
         """See MessageReceiver."""
         if self.failure is not None:

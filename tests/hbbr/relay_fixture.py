@@ -16,6 +16,7 @@ from rendezvous.hbbr.pairing import Pairing
 from rendezvous.hbbr.relay import Relay, RelayTimes
 from rendezvous.hbbr.session import Side, Splicer
 from rendezvous.hbbr.tcp import RelayFactory
+from rendezvous.hbbr.unfinished import Unfinished
 from rendezvous.hbbr.usage import IUsageRecorder
 from rendezvous.hbbr.websocket import relay_websocket_factory
 from rendezvous.metrics import Drops
@@ -60,6 +61,8 @@ class RelayParts:
         pairing: float = 30.0,
         idle: float = 30.0,
         max_message: int = 16 << 20,
+        max_unfinished: int = 256 << 20,
+        max_unfinished_per_address: int = 64 << 20,
         blocklist: Iterable[str] = (),
         blacklist: Iterable[str] = (),
         consoles: bool = True,
@@ -69,11 +72,13 @@ class RelayParts:
         self.drops = Drops()
         self.admission = Admission(max_connections, max_per_address)
         self.pairing: Pairing[Side] = Pairing(max_waiting, max_waiting_per_address)
+        self.unfinished = Unfinished(max_unfinished, max_unfinished_per_address)
         blocked = AddressList(blocklist)
         self.relay = Relay(
             key,
             BandwidthLimits(single, total, limited, threshold, start_check),
             self.pairing,
+            self.unfinished,
             RelayTimes(first_frame, pairing, idle),
             blocked,
             AddressList(blacklist),
@@ -157,6 +162,7 @@ class MemoryRelay(RelayParts):
         assert self.relay.sessions == set()
         assert len(self.pairing) == 0
         assert self.admission.connections == 0
+        assert self.unfinished.kept == 0
         assert not self.reactor.readers | self.reactor.writers
         self.advance(15)
         assert self.reactor.getDelayedCalls() == []

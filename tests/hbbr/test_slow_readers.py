@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from rendezvous.lingering import LONGEST_LINGER
 from tests.hbbr.driven import DrivenRelay, SocketClient
 from tests.hbbr.relay_fixture import MemoryRelay, say
 from tests.hbbr.test_splice_errors import BULK, hold_back, pass_bulk
@@ -97,3 +98,41 @@ def test_a_reader_that_takes_no_end_is_cut_off() -> None:
         reader.stalled = False
         relay.until(lambda: reader.ended, "the reader has seen the end")
         assert reader.broken
+
+
+@pytest.mark.parametrize("kinds", ["tw", "wt", "ww"])
+def test_a_slow_reader_of_one_large_message_gets_its_end(kinds: str) -> None:
+    """What is left of a long message when its session ends arrives, while its reader takes some now and then."""
+    relay = MemoryRelay()
+    sender, reader = relay.joined(kinds)
+    say(sender, bytes(8 << 20))
+    relay.settle()
+    relay.relay.end_all()
+    while not reader.closed:
+        relay.advance(9)
+        assert reader.take(500_000)
+        relay.settle()
+    assert len(reader.received) >= 8 << 20
+    assert not reader.connection.aborted
+    sender.reset()
+    relay.settle()
+    relay.check_nothing_left()
+
+
+@pytest.mark.parametrize("kinds", ["tt", "tw", "wt", "ww"])
+def test_a_reader_that_sips_of_the_end_is_cut_off_in_the_end(kinds: str) -> None:
+    """A reader that takes a byte now and then has an hour for the last bytes, and no longer."""
+    relay = MemoryRelay()
+    sender, reader = relay.joined(kinds)
+    say(sender, bytes(1 << 20))
+    relay.settle()
+    relay.relay.end_all()
+    started = relay.reactor.seconds()
+    while not reader.closed and relay.reactor.seconds() < 2 * LONGEST_LINGER:
+        relay.advance(9)
+        reader.take(1)
+    sender.reset()
+    relay.settle()
+    assert LONGEST_LINGER <= relay.reactor.seconds() - started <= LONGEST_LINGER + 20
+    assert reader.connection.aborted
+    relay.check_nothing_left()

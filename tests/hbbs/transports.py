@@ -32,9 +32,19 @@ class MemoryTransport(StringTransport):
         super().__init__(peerAddress=peer, lenient=True)
         self._reactor = reactor
         self.stuck = False
+        self.offset = self._tempDataLen = 0
         self.write_closed = False
         self.aborted = False
         self.lost = False
+
+    @property
+    def dataBuffer(self) -> bytes:
+        """What the client has not taken, of which lingering asks."""
+        return self.value() if self.stuck else b""
+
+    def fileno(self) -> int:
+        """As of a closed socket."""
+        return -1
 
     def setTcpNoDelay(self, enabled: bool) -> None:
         """Nothing is delayed in memory."""

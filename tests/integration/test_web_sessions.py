@@ -9,6 +9,7 @@ import ssl
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -235,6 +236,19 @@ def test_a_slow_reader(web: WebServer, scheme: str) -> None:
             sender.settimeout(20)
             sender.sendall(left)
             assert receiving.result(30) == hashlib.sha256(MESSAGE * (count + 1)).hexdigest()
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_silence_ends_a_session(start_server: StartServer, tmp_path: Path, scheme: str) -> None:
+    """A session over WebSocket in which nothing comes ends at the idle timeout."""
+    web = start_web(start_server, tmp_path, env={"IDLE_TIMEOUT": "3"})
+    request = pb.RendezvousMessage(request_relay=pb.RequestRelay(uuid=str(uuid.uuid4()), licence_key=web.view.key))
+    payload = request.SerializeToString()
+    with relayed(web, scheme, payload) as one, relayed(web, scheme, payload) as other:
+        for made in (one, other):
+            made.settimeout(20)
+            while made.recv(1 << 16):
+                pass
 
 
 def received(made: socket.socket, count: int) -> str:

@@ -39,7 +39,7 @@ def _read(chunks: Iterable[bytes], limit: int) -> tuple[list[bytes], bytes | Non
     except FrameTooLong:
         return payloads, None
     unfinished, rest = decoder.unfinished, decoder.take_rest()
-    assert unfinished == bool(rest)
+    assert unfinished == len(rest)
     return payloads, rest
 
 
