@@ -3,7 +3,6 @@
 import re
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
-from socket import inet_aton, inet_ntoa
 from typing import NamedTuple
 
 _MAPPED_PREFIX = bytes(10) + b"\xff\xff"
@@ -68,7 +67,7 @@ def is_loopback(host: str) -> bool:
 def compact(address: Address) -> bytes:
     """`address` in few bytes: the port, then the host, as a socket address has them."""
     host = address.host
-    packed = IPv6Address(host).packed if is_ipv6(host) else inet_aton(host)
+    packed = IPv6Address(host).packed if is_ipv6(host) else bytes(map(int, host.split(".")))
     return address.port.to_bytes(2, "big") + packed
 
 
@@ -76,7 +75,7 @@ def compact(address: Address) -> bytes:
 def expanded(compacted: bytes) -> Address:
     """The address of `compact`."""
     packed = compacted[2:]
-    host = inet_ntoa(packed) if len(packed) == 4 else str(IPv6Address(packed))
+    host = ".".join(map(str, packed)) if len(packed) == 4 else str(IPv6Address(packed))
     return Address(host, int.from_bytes(compacted[:2], "big"))
 
 
@@ -91,7 +90,7 @@ def mangle(address: Address, nonce: int) -> bytes:
             return packed + address.port.to_bytes(2, "little")
         packed = packed[12:]
     else:
-        packed = inet_aton(address.host)
+        packed = bytes(map(int, address.host.split(".")))
     t = nonce & 0xFFFFFFFF
     ip = int.from_bytes(packed, "little")
     value = ((ip + t) << 49) | (t << 17) | (address.port + (t & 0xFFFF))
@@ -112,4 +111,4 @@ def unmangle(mangled: bytes) -> Address:
     t = (value >> 17) & 0xFFFFFFFF
     ip = ((value >> 49) - t) & 0xFFFFFFFF
     port = ((value & 0xFFFFFF) - (t & 0xFFFF)) & 0xFFFF
-    return Address(inet_ntoa(ip.to_bytes(4, "little")), port)
+    return Address(".".join(map(str, ip.to_bytes(4, "little"))), port)
