@@ -212,7 +212,10 @@ class Relay:
 
     def _tick(self) -> None:
         for session in list(self.sessions):
-            session.tick()
+            try:
+                session.tick()
+            except Exception:
+                self.log.failure("a session can't be looked at")
 
 
 def _transport(side: Side) -> str:

@@ -283,3 +283,16 @@ def test_nothing_is_left_right_after_a_session(kinds: str, how: str) -> None:
     relay.drain()
     assert all(client.closed for client in relay.clients)
     assert relay.reactor.getDelayedCalls() == []
+
+
+def test_an_error_in_one_session_leaves_others_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Sessions end when they are silent, also when another one can't be looked at."""
+    relay = MemoryRelay()
+    relay.joined(uuid="broken")
+    [broken] = relay.relay.sessions
+    monkeypatch.setattr(broken, "tick", lambda: 1 / 0)
+    for number in range(5):
+        relay.joined(uuid=f"silent {number}")
+    relay.advance(40)
+    assert relay.relay.sessions == {broken}
+    assert relay.relay.ended == {"idle": 5}
