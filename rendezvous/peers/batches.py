@@ -1,6 +1,9 @@
 """Batched store access: lookups gathered for a moment into one query, writes into one commit after another."""
 
+from collections import deque
 from collections.abc import Collection, Iterable
+from itertools import islice
+from typing import TypeAlias
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +18,13 @@ log = logger("peers")
 
 _GATHER = 0.002
 """Seconds for which lookups are gathered."""
+_ROWS = 1000
+"""Records in a commit."""
+_MOMENT = 0.005
+"""Seconds of answering before others get their turn."""
+
+_Batch: TypeAlias = "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]"
+"""By id: what is to be written, and who waits for it."""
 
 
 class QueueFull(Exception):
@@ -87,9 +97,10 @@ class Lookups:
 
 
 class Commits:
-    """Writes records; all that come while a commit runs share the next one.
+    """Writes records: all that come while a commit runs share the next one, or some when too many came for one.
 
-    At most `limit` wait for the next one, however few ids they are of.
+    Answers go out in the order of the commits, some in each turn of the reactor, so that others are served
+    meanwhile. At most `limit` wait for theirs, however few ids they are of.
     """
 
     def __init__(self, store: IPeerStore, clock: IReactorTime, limit: int) -> None:
@@ -97,20 +108,23 @@ class Commits:
         self._clock = clock
         self._limit = limit
         self.trouble = Trouble("writing peers", log, clock)
-        self._gathering: dict[str, tuple[PeerRecord, list[Deferred[bool]]]] = {}
-        self._late: list[Deferred[bool]] = []
+        self._gathering: _Batch = {}
+        self._late: dict[str, list[Deferred[bool]]] = {}
+        """Those who want an id that another machine in `_gathering` wanted before."""
+        self._answers: deque[tuple[Deferred[bool], bool | Failure]] = deque()
+        self._answering = False
         self._waiting = 0
         self._running = False
+        self._failing = False
         self._began = 0.0
-        self._rows = 0
         self.seconds = Histogram((0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0))
         """How long commits took, from asking the store to its answer."""
         self.rows = Histogram((1, 10, 100, 1000, 10_000, 100_000))
         """How many records commits had."""
 
     def __len__(self) -> int:
-        """Records that wait for the store."""
-        return len(self._gathering) + len(self._late) + self._rows
+        """How many wait for an answer."""
+        return self._waiting
 
     def save(self, record: PeerRecord) -> "Deferred[bool]":
         """Fires when the commit that holds `record` is on disk; False when its id belongs to another uuid.
@@ -127,50 +141,61 @@ class Commits:
             waiting.append(result)
             self._gathering[record.id] = (record, waiting)
         else:
-            self._late.append(result)
+            self._late.setdefault(record.id, []).append(result)
         if not self._running:
             self._run()
         return result
 
     def _run(self) -> None:
-        batch, self._gathering = self._gathering, {}
-        late, self._late = self._late, []
-        self._waiting = 0
+        """Begins a commit. After one that failed it has all records: nobody is to wait for many failures."""
+        ids = list(islice(self._gathering, None if self._failing else _ROWS))
+        batch = {id: self._gathering.pop(id) for id in ids}
+        late = [result for id in ids for result in self._late.pop(id, ())]
         self._running = True
         self._began = self._clock.seconds()
-        self._rows = len(batch)
         saved = self._store.save([record for record, _ in batch.values()])
         saved.addCallbacks(self._saved, self._failed, callbackArgs=(batch, late), errbackArgs=(batch, late))
 
-    def _saved(
-        self,
-        foreign: Collection[str],
-        batch: "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]",
-        late: "list[Deferred[bool]]",
-    ) -> None:
+    def _saved(self, foreign: Collection[str], batch: "_Batch", late: "list[Deferred[bool]]") -> None:
         self.trouble.worked()
-        self._next()
-        for id, (_, waiting) in batch.items():
-            for result in waiting:
-                result.callback(id not in foreign)
-        for result in late:
-            result.callback(False)
+        self._failing = False
+        self._answers += [(result, id not in foreign) for id, (_, waiting) in batch.items() for result in waiting]
+        self._answers += [(result, False) for result in late]
+        self._done(len(batch))
 
-    def _failed(
-        self,
-        reason: Failure,
-        batch: "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]",
-        late: "list[Deferred[bool]]",
-    ) -> None:
+    def _failed(self, reason: Failure, batch: "_Batch", late: "list[Deferred[bool]]") -> None:
         failed = store_failed(reason, self.trouble)
-        self._next()
-        for result in [*(result for _, waiting in batch.values() for result in waiting), *late]:
-            result.errback(failed)
+        self._failing = True
+        self._answers += [(result, failed) for _, waiting in batch.values() for result in waiting]
+        self._answers += [(result, failed) for result in late]
+        self._done(len(batch))
 
-    def _next(self) -> None:
+    def _done(self, rows: int) -> None:
         self._running = False
         self.seconds.observe(self._clock.seconds() - self._began)
-        self.rows.observe(self._rows)
-        self._rows = 0
+        self.rows.observe(rows)
         if self._gathering:
             self._run()
+        if not self._answering:
+            self._answer(self._clock.seconds())
+
+    def _answer(self, left_off: float) -> None:
+        """Answers for a moment, or for as long as others have had since it was `left_off`."""
+        self._answering = True
+        now = self._clock.seconds()
+        until = now + max(_MOMENT, now - left_off)
+        while self._answers and self._clock.seconds() <= until:
+            self._answer_next()
+        self._answering = bool(self._answers)
+        if self._answering:
+            self._clock.callLater(0, self._answer, self._clock.seconds())
+
+    def _answer_next(self) -> None:
+        result, outcome = self._answers.popleft()
+        self._waiting -= 1
+        result.callback(outcome)
+
+    def answer_all(self) -> None:
+        """Answers all whose commit has ended, for what is not to overtake them."""
+        while self._answers:
+            self._answer_next()

@@ -296,6 +296,7 @@ class Directory:
         return result
 
     def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
+        self.commits.answer_all()  # which puts peers into memory that had these ids before
         self.renaming.worked()
         if done:
             self._ids.add(new_id)
@@ -314,6 +315,7 @@ class Directory:
         return deleted.addCallback(self._deleted)
 
     def _deleted(self, ids: Collection[str]) -> Collection[str]:
+        self.commits.answer_all()  # which puts peers into memory that had these ids before
         self._keeping.worked()
         self.stored -= len(ids)
         for id in ids:
