@@ -84,7 +84,7 @@ class Directory:
         stored: int = 0,
         ids: KnownIds,
         max_lookups: int = 20000,
-        max_writes: int = 100000,
+        max_writes: int = 20000,
     ) -> None:
         self._store = store
         self._clock = clock
