@@ -30,7 +30,8 @@ from rendezvous.admin.pages.figures import Sampler, figures
 from rendezvous.admin.pages.formats import FORMATS
 from rendezvous.admin.pages.logins import TOO_MANY_REQUESTS, Logins, TooOften
 from rendezvous.admin.pages.streams import Streams
-from rendezvous.admin.peers import FURTHEST_ONLINE, ONLINE_SORTS
+from rendezvous.admin.peer_rows import ONLINE_SORTS
+from rendezvous.admin.peers import FURTHEST_ONLINE
 from rendezvous.admin.values import NotPossible, NotThere
 from rendezvous.config_values import LONGEST_PASSWORD
 from rendezvous.logs import logger
