@@ -3,7 +3,7 @@
 from collections import deque
 from collections.abc import Collection, Iterable
 from itertools import islice
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
@@ -15,6 +15,8 @@ from rendezvous.peers.store import IPeerStore, PeerRecord
 from rendezvous.trouble import Trouble
 
 log = logger("peers")
+
+T = TypeVar("T")
 
 _GATHER = 0.002
 """Seconds for which lookups are gathered."""
@@ -33,6 +35,13 @@ class QueueFull(Exception):
 
 class StoreFailed(Exception):
     """The store could not do what it was asked for; it has been logged."""
+
+
+class Written(Deferred[T]):
+    """Fires when something is written, also for those who have left: what is stored is to be known."""
+
+    def cancel(self) -> None:
+        """Does nothing."""
 
 
 def store_failed(reason: Failure, trouble: Trouble) -> Failure:
@@ -131,7 +140,7 @@ class Commits:
 
         Fails with QueueFull, or StoreFailed. Of two uuids that want an id in the same commit, the first gets it.
         """
-        result: Deferred[bool] = Deferred()
+        result: Deferred[bool] = Written()
         if self._waiting >= self._limit:
             result.errback(QueueFull("too many writes"))
             return result

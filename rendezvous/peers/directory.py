@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from rendezvous.peers.batches import Commits, Lookups, QueueFull, log, store_failed
+from rendezvous.peers.batches import Commits, Lookups, QueueFull, Written, log, store_failed
 from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.learning import Learning
@@ -287,9 +287,14 @@ class Directory:
         if self._renames >= self._max_writes:
             return fail(QueueFull("too many renames"))
         self._renames += 1
-        turn = self._rename_turn.run(self._store.rename, old_id, new_id, uuid)
-        renamed = turn.addBoth(self._rename_ended).addErrback(store_failed, self.renaming)
-        return renamed.addCallback(self._renamed, old_id, new_id)
+        return self._rename_turn.run(self._rename, old_id, new_id, uuid).addBoth(self._rename_ended)
+
+    def _rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
+        """The turn has come; from now on it is done, whoever waits for it."""
+        done: Deferred[bool] = Written()
+        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, self.renaming)
+        renamed.addCallback(self._renamed, old_id, new_id).addBoth(done.callback)
+        return done
 
     def _rename_ended(self, result: "bool | Failure") -> "bool | Failure":
         self._renames -= 1
