@@ -1,7 +1,7 @@
 """Batched store access: lookups gathered for a moment into one query, writes into one commit after another."""
 
 from collections import deque
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from itertools import islice
 from typing import TypeAlias, TypeVar
 
@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 
 from rendezvous.logs import logger
 from rendezvous.metrics import Histogram
-from rendezvous.peers.store import IPeerStore, PeerRecord
+from rendezvous.peers.store import IPeerStore, PeerRecord, Saved
 from rendezvous.trouble import Trouble
 
 log = logger("peers")
@@ -25,7 +25,8 @@ _ROWS = 1000
 _MOMENT = 0.005
 """Seconds of answering before others get their turn."""
 
-_Batch: TypeAlias = "dict[str, tuple[PeerRecord, list[Deferred[bool]]]]"
+_Waiting: TypeAlias = "Deferred[int | None]"
+_Batch: TypeAlias = "dict[str, tuple[PeerRecord, list[_Waiting]]]"
 """By id: what is to be written, and who waits for it."""
 
 
@@ -118,9 +119,9 @@ class Commits:
         self._limit = limit
         self.trouble = Trouble("writing peers", log, clock)
         self._gathering: _Batch = {}
-        self._late: dict[str, list[Deferred[bool]]] = {}
+        self._late: dict[str, list[_Waiting]] = {}
         """Those who want an id that another machine in `_gathering` wanted before."""
-        self._answers: deque[tuple[Deferred[bool], bool | Failure]] = deque()
+        self._answers: deque[tuple[_Waiting, int | Failure | None]] = deque()
         self._answering = False
         self._waiting = 0
         self._running = False
@@ -135,12 +136,13 @@ class Commits:
         """How many wait for an answer."""
         return self._waiting
 
-    def save(self, record: PeerRecord) -> "Deferred[bool]":
-        """Fires when the commit that holds `record` is on disk; False when its id belongs to another uuid.
+    def save(self, record: PeerRecord) -> _Waiting:
+        """Fires when the commit that holds `record` is on disk: with how many more peers are stored for it, 1 or 0.
 
-        Fails with QueueFull, or StoreFailed. Of two uuids that want an id in the same commit, the first gets it.
+        Fires with None when its id belongs to another uuid. Fails with QueueFull, or StoreFailed. Of two uuids that
+        want an id in the same commit, the first gets it.
         """
-        result: Deferred[bool] = Written()
+        result: _Waiting = Written()
         if self._waiting >= self._limit:
             result.errback(QueueFull("too many writes"))
             return result
@@ -165,14 +167,19 @@ class Commits:
         saved = self._store.save([record for record, _ in batch.values()])
         saved.addCallbacks(self._saved, self._failed, callbackArgs=(batch, late), errbackArgs=(batch, late))
 
-    def _saved(self, foreign: Collection[str], batch: "_Batch", late: "list[Deferred[bool]]") -> None:
+    def _saved(self, saved: Saved, batch: _Batch, late: list[_Waiting]) -> None:
         self.trouble.worked()
         self._failing = False
-        self._answers += [(result, id not in foreign) for id, (_, waiting) in batch.items() for result in waiting]
-        self._answers += [(result, False) for result in late]
+        new, foreign = set(saved.new), set(saved.foreign)
+        for id, (_, waiting) in batch.items():
+            more = None if id in foreign else int(id in new)
+            for result in waiting:
+                self._answers.append((result, more))
+                more = more and 0
+        self._answers += [(result, None) for result in late]
         self._done(len(batch))
 
-    def _failed(self, reason: Failure, batch: "_Batch", late: "list[Deferred[bool]]") -> None:
+    def _failed(self, reason: Failure, batch: _Batch, late: list[_Waiting]) -> None:
         failed = store_failed(reason, self.trouble)
         self._failing = True
         self._answers += [(result, failed) for _, waiting in batch.values() for result in waiting]

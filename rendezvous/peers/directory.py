@@ -256,12 +256,11 @@ class Directory:
         saved = self.commits.save(record)
         return saved.addCallbacks(self._saved, self._not_saved, callbackArgs=(record, new), errbackArgs=(new,))
 
-    def _saved(self, written: bool, record: PeerRecord, new: bool) -> Peer | None:
-        if new and not (written and self.get(record.id) is None):
-            self.stored -= 1  # another one with this id was there before
-        if not written:
+    def _saved(self, more: int | None, record: PeerRecord, new: bool) -> Peer | None:
+        self.stored += (more or 0) - new
+        if more is None:
             return None
-        if new:
+        if more:
             self._ids.add(record.id)
         return self.remember(record)
 
@@ -300,16 +299,17 @@ class Directory:
         self._renames -= 1
         return result
 
-    def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
+    def _renamed(self, records: int, old_id: str, new_id: str) -> bool:
         self.commits.answer_all()  # which puts peers into memory that had these ids before
         self.renaming.worked()
-        if done:
+        if records:
+            self.stored -= records - 1
             self._ids.add(new_id)
             for id in (old_id, new_id):
                 peer = self._peers.pop(id, None)
                 if peer is not None:
                     self._replace_connection(peer, None)
-        return done
+        return records > 0
 
     def delete(self, ids: Collection[str]) -> "Deferred[Collection[str]]":
         """Deletes peers from memory and the store; fires with the ids that were stored. Fails with StoreFailed.

@@ -156,7 +156,7 @@ class TestCommits:
         saved = Outcome(commits.save(record("new")))
         assert saved.pending
         store.release()
-        assert saved.results == [True]
+        assert saved.results == [1]
         assert store.records["new"] == record("new")
 
     def test_what_comes_during_a_commit_shares_the_next(self, store: MemoryPeerStore) -> None:
@@ -167,11 +167,11 @@ class TestCommits:
         others = [Outcome(commits.save(record(id))) for id in ("2", "3", "4")]
         assert store.held == 1
         store.release()
-        assert first.results == [True]
-        assert [outcome.pending for outcome in others] == [True] * 3
+        assert first.results == [1]
+        assert [outcome.pending for outcome in others] == [1] * 3
         assert store.held == 1
         store.release()
-        assert [outcome.results for outcome in others] == [[True]] * 3
+        assert [outcome.results for outcome in others] == [[1]] * 3
         assert [[r.id for r in batch] for batch in store.saves] == [["1"], ["2", "3", "4"]]
 
     def test_failed_commit_fails_exactly_its_rows(self, store: MemoryPeerStore) -> None:
@@ -183,11 +183,11 @@ class TestCommits:
         store.release()
         fourth = Outcome(commits.save(record("4")))
         store.fail()
-        assert first.results == [True]
+        assert first.results == [1]
         assert (second.errors, third.errors) == ([StoreFailed], [StoreFailed])
         assert fourth.pending
         store.release()
-        assert fourth.results == [True]
+        assert fourth.results == [1]
         assert {"1", "4"} <= set(store.records)
         assert not {"2", "3"} & set(store.records)
 
@@ -200,10 +200,10 @@ class TestCommits:
         assert [outcome.errors for outcome in refused] == [[QueueFull]] * 2
         store.release()
         store.release()
-        assert [outcome.results for outcome in accepted] == [[True]] * 4
+        assert [outcome.results for outcome in accepted] == [[1], [1], [1], [0]]
         again = Outcome(commits.save(record("3")))
         store.release()
-        assert again.results == [True]
+        assert again.results == [1]
 
     def test_latest_record_of_a_machine_wins(self, store: MemoryPeerStore) -> None:
         """Of two records of one machine in the same commit, the later one is written."""
@@ -213,7 +213,7 @@ class TestCommits:
         outcomes = [Outcome(commits.save(record("id", pk=pk))) for pk in (b"1", b"2")]
         store.release()
         store.release()
-        assert [outcome.results for outcome in outcomes] == [[True], [True]]
+        assert [outcome.results for outcome in outcomes] == [[1], [0]]
         assert store.records["id"].pk == b"2"
 
     def test_two_machines_want_one_id(self, store: MemoryPeerStore) -> None:
@@ -224,7 +224,7 @@ class TestCommits:
         outcomes = [Outcome(commits.save(record("id", uuid=uuid))) for uuid in (b"first", b"second")]
         store.release()
         store.release()
-        assert [outcome.results for outcome in outcomes] == [[True], [False]]
+        assert [outcome.results for outcome in outcomes] == [[1], [None]]
         assert store.records["id"].uuid == b"first"
 
     def test_whoever_came_late_hears_of_a_failed_commit(self, store: MemoryPeerStore) -> None:
@@ -245,7 +245,7 @@ class TestCommits:
         commits.save(record("1")).addCallback(lambda _: nested.append(Outcome(commits.save(record("2")))))
         store.release()
         store.release()
-        assert nested[0].results == [True]
+        assert nested[0].results == [1]
 
     def test_a_commit_has_a_thousand_records_at_most(self, store: MemoryPeerStore) -> None:
         """More than that wait for the next ones, in the order in which they came."""
@@ -257,7 +257,7 @@ class TestCommits:
             store.release()
         assert [len(batch) for batch in store.saves] == [1, 1000, 1000, 500]
         assert [r.id for batch in store.saves for r in batch] == list(map(str, range(2501)))
-        assert {tuple(outcome.results) for outcome in outcomes} == {(True,)}
+        assert {tuple(outcome.results) for outcome in outcomes} == {(1,)}
 
     def test_whoever_came_late_waits_for_the_commit_of_its_id(self, store: MemoryPeerStore) -> None:
         """A machine that wants an id which waits for a later commit is answered with that one."""
@@ -271,7 +271,7 @@ class TestCommits:
         assert first.pending
         assert late.pending
         store.release()
-        assert (first.results, late.results) == ([True], [False])
+        assert (first.results, late.results) == ([1], [None])
 
     def test_after_a_failure_all_share_the_next_commit(self, store: MemoryPeerStore) -> None:
         """While the store fails nobody waits for one failing commit after another; then commits are small again."""
