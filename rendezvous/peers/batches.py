@@ -20,8 +20,10 @@ T = TypeVar("T")
 
 _GATHER = 0.002
 """Seconds for which lookups are gathered."""
+_IDS = 250
+"""Ids of a query, all of which are answered in one turn of the reactor."""
 _ROWS = 1000
-"""Records in a commit."""
+"""Records of a commit."""
 _MOMENT = 0.005
 """Seconds of answering before others get their turn."""
 
@@ -52,9 +54,9 @@ def store_failed(reason: Failure, trouble: Trouble) -> Failure:
 
 
 class Lookups:
-    """Reads records by id; those asked for within a few milliseconds share a query.
+    """Reads records by id; those asked for within a few milliseconds share a query, up to a number of ids.
 
-    At most `limit` wait for the next one, however few ids they ask for.
+    At most `limit` wait for the next ones, however few ids they ask for.
     """
 
     def __init__(self, store: IPeerStore, clock: IReactorTime, limit: int) -> None:
@@ -64,6 +66,7 @@ class Lookups:
         self._gathering: dict[str, list[Deferred[PeerRecord | None]]] = {}
         self._running: dict[str, list[Deferred[PeerRecord | None]]] = {}
         self._waiting = 0
+        self._failing = False
         self.trouble = Trouble("reading peers", log, clock)
 
     def __len__(self) -> int:
@@ -83,18 +86,22 @@ class Lookups:
         return result
 
     def _run(self) -> None:
-        self._running, self._gathering = self._gathering, {}
-        self._waiting = 0
+        """Begins a query. After one that failed it has all ids: nobody is to wait for many failures."""
+        ids = list(islice(self._gathering, None if self._failing else _IDS))
+        self._running = {id: self._gathering.pop(id) for id in ids}
+        self._waiting -= sum(map(len, self._running.values()))
         self._store.load(list(self._running)).addCallbacks(self._loaded, self._failed)
 
     def _loaded(self, records: dict[str, PeerRecord]) -> None:
         self.trouble.worked()
+        self._failing = False
         for id, waiting in self._next():
             for result in waiting:
                 result.callback(records.get(id))
 
     def _failed(self, reason: Failure) -> None:
         failed = store_failed(reason, self.trouble)
+        self._failing = True
         for _, waiting in self._next():
             for result in waiting:
                 result.errback(failed)

@@ -123,6 +123,33 @@ class TestLookups:
         assert sum(outcome.pending for outcome in outcomes) <= 10
         assert {error for outcome in outcomes for error in outcome.errors} == {QueueFull}
 
+    def test_a_query_has_few_ids(self, store: MemoryPeerStore, clock: Clock) -> None:
+        """Those above 250 wait for the next ones, in the order in which they came, and take places until then."""
+        lookups = Lookups(store, clock, 1000)
+        store.holding = True
+        outcomes = [Outcome(lookups.find(str(number))) for number in range(1000)]
+        clock.advance(1)
+        assert len(lookups) == 1000
+        outcomes += [Outcome(lookups.find(str(number))) for number in range(1000, 1251)]
+        assert outcomes.pop().errors == [QueueFull]
+        while store.held:
+            assert store.held == 1
+            store.release()
+        assert [len(ids) for ids in store.loads] == [250] * 5
+        assert [id for ids in store.loads for id in ids] == list(map(str, range(1250)))
+        assert {tuple(outcome.results) for outcome in outcomes} == {(None,)}
+
+    def test_after_a_failed_query_all_share_the_next(self, store: MemoryPeerStore, clock: Clock) -> None:
+        """While the store fails nobody waits for one failing query after another."""
+        lookups = Lookups(store, clock, 10_000)
+        store.holding = True
+        outcomes = [Outcome(lookups.find(str(number))) for number in range(4000)]
+        clock.advance(1)
+        store.fail()
+        store.fail()
+        assert [outcome.errors for outcome in outcomes] == [[StoreFailed]] * 4000
+        assert store.held == 0
+
     def test_failed_query(self, store: MemoryPeerStore, clock: Clock) -> None:
         """A query that fails fails its ids, and the next is tried."""
         lookups = Lookups(store, clock, 100)
