@@ -132,7 +132,7 @@ class Settings:
         "20000", integer(1, 10**7), "ids being looked up in the database at a time", servers="hbbs"
     )
     max_writes: int = declared(
-        "100000", integer(1, 10**7), "registrations waiting to be written at a time", servers="hbbs"
+        "20000", integer(1, 10**7), "registrations waiting to be written at a time", servers="hbbs"
     )
     max_tracked: int = declared(
         "100000", integer(100, 10**7), "addresses and ids whose rates are remembered at a time", servers="hbbs"

@@ -8,10 +8,12 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 from rendezvous.admin.values import NotPossible, PeerInfo, PeerRow
-from rendezvous.peers.browsing import StoredPeer
+from rendezvous.peers.browsing import SORTS, StoredPeer
 from rendezvous.wire.address import plain_host
 
 DAY = 86400
+ONLINE_SORTS = ("id", "online", "address", "seen")
+"""What those that are online can be sorted by: `online` is how, `seen` when they registered last."""
 _LONGEST_ID = 100
 _LONGEST_BYTES = 256
 _CREATED = "%Y-%m-%d %H:%M:%S"
@@ -23,6 +25,13 @@ def as_typed(text: str) -> str:
     """An id, or a part of one, that a person has typed: clients show theirs as 106 034 749."""
     joined = "".join(text.split())
     return joined if joined.isdecimal() else text.strip()
+
+
+def check_sort(sort: str, *, online: bool) -> None:
+    """Raises NotPossible unless a list of peers, or of those that are `online`, can be sorted so."""
+    sorts = tuple(ONLINE_SORTS if online else SORTS)
+    if sort not in sorts:
+        raise NotPossible(f"sort: {sort!r} is not allowed; it takes {', '.join(sorts)}.")
 
 
 def peer_info(peer: StoredPeer, online: str = "", reached_at: str = "") -> PeerInfo:

@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred, DeferredLock, DeferredSemaphore, en
 from twisted.python.failure import Failure
 
 from rendezvous.admin.audit import Audit, By
-from rendezvous.admin.peer_rows import DAY, as_typed, peer_info, peer_row, stored_peer
+from rendezvous.admin.peer_rows import DAY, as_typed, check_sort, peer_info, peer_row, stored_peer
 from rendezvous.admin.threads import in_thread
 from rendezvous.admin.values import (
     Backup,
@@ -27,7 +27,6 @@ from rendezvous.admin.values import (
 )
 from rendezvous.peers.batches import StoreFailed
 from rendezvous.peers.browsing import (
-    SORTS,
     Page,
     StoredPeer,
     copy_database,
@@ -44,8 +43,6 @@ MOST_LISTED = 1000
 """Peers of one page, and of one request that changes them."""
 FURTHEST_ONLINE = 10_000
 """Peers that may come before a page of those that are online: they are sorted in memory."""
-ONLINE_SORTS = ("id", "online", "address", "seen")
-"""What those that are online can be sorted by: `online` is how, `seen` when they registered last."""
 _READERS = 2
 """Readings of the database at a time."""
 _SOME = 10
@@ -83,9 +80,7 @@ class PeerOperations:
         page = Page(
             as_typed(search), sort, descending, _bounded("limit", limit, MOST_LISTED), offset, after, not after
         )
-        sorts = tuple(ONLINE_SORTS if online else SORTS)
-        if sort not in sorts:
-            raise NotPossible(f"sort: {sort!r} is not allowed; it takes {', '.join(sorts)}.")
+        check_sort(sort, online=online)
         if sort != "id" and after:
             raise NotPossible("sort: peers after an id are sorted by id.")
         if after and descending:

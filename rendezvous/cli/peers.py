@@ -7,12 +7,14 @@ from typing import Any
 
 import click
 
-from rendezvous.admin.peer_rows import as_typed, peer_info
+from rendezvous.admin.peer_rows import ONLINE_SORTS, as_typed, check_sort, peer_info
+from rendezvous.admin.values import NotPossible
 from rendezvous.cli.common import counted, data_option, json_option, plain, print_json, table, yes_option
 from rendezvous.cli.files import database_of, database_option
 from rendezvous.cli.server import NotRunning, id_server
 from rendezvous.peers.browsing import SORTS, Page, read_page, read_peers
 
+_SORTS = list(dict.fromkeys((*SORTS, *ONLINE_SORTS)))
 _HEAD = ("ID", "ONLINE", "ADDRESS", "SEEN", "CREATED")
 
 
@@ -27,7 +29,12 @@ def _page_options(command: Any) -> Any:
         database_option,
         json_option,
         click.option("--online", is_flag=True, help="Only those that are online."),
-        click.option("--sort", type=click.Choice(list(SORTS)), default="id", help="What to sort by; id."),
+        click.option(
+            "--sort",
+            type=click.Choice(_SORTS),
+            default="id",
+            help="What to sort by; id. Those with --online also by online (how) and address, not by created.",
+        ),
         click.option("--descending", is_flag=True, help="The last ones first."),
         click.option("--limit", default=100, type=click.IntRange(1, 1000), help="How many; 100."),
         click.option("--offset", default=0, type=click.IntRange(0), help="How many to skip; 0."),
@@ -52,6 +59,10 @@ def search(text: str, **options: Any) -> None:
 
 
 def _list(search: str, data: Path, database: str, as_json: bool, online: bool, **page: Any) -> None:
+    try:
+        check_sort(page["sort"], online=online)
+    except NotPossible as why:
+        raise click.ClickException(str(why)) from None
     try:
         server = id_server(data)
     except NotRunning:

@@ -10,7 +10,7 @@ import click
 from rendezvous.cli.common import data_option, json_option, print_json, table
 from rendezvous.cli.server import id_server
 
-_HEAD = ("TIME (UTC)", "ASKED BY", "FOR", "OUTCOME", "TOOK")
+_HEAD = ("TIME (UTC)", "REQUEST", "ASKED BY", "FOR", "OUTCOME", "TOOK")
 
 
 @click.command()
@@ -28,4 +28,4 @@ def requests(data: Path, limit: int, as_json: bool) -> None:
 
 def _row(request: Mapping[str, Any]) -> tuple[str, ...]:
     time = datetime.fromtimestamp(request["time"], UTC).strftime("%Y-%m-%d %H:%M:%S")
-    return time, request["asker"], request["id"], request["outcome"], f"{request['seconds']:.2f} s"
+    return time, request["kind"], request["asker"], request["id"], request["outcome"], f"{request['seconds']:.2f} s"

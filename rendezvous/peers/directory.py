@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from rendezvous.peers.batches import Commits, Lookups, QueueFull, log, store_failed
+from rendezvous.peers.batches import Commits, Lookups, QueueFull, Written, log, store_failed
 from rendezvous.peers.browsing import StoredPeer
 from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.learning import Learning
@@ -84,7 +84,7 @@ class Directory:
         stored: int = 0,
         ids: KnownIds,
         max_lookups: int = 20000,
-        max_writes: int = 100000,
+        max_writes: int = 20000,
     ) -> None:
         self._store = store
         self._clock = clock
@@ -256,12 +256,11 @@ class Directory:
         saved = self.commits.save(record)
         return saved.addCallbacks(self._saved, self._not_saved, callbackArgs=(record, new), errbackArgs=(new,))
 
-    def _saved(self, written: bool, record: PeerRecord, new: bool) -> Peer | None:
-        if new and not (written and self.get(record.id) is None):
-            self.stored -= 1  # another one with this id was there before
-        if not written:
+    def _saved(self, more: int | None, record: PeerRecord, new: bool) -> Peer | None:
+        self.stored += (more or 0) - new
+        if more is None:
             return None
-        if new:
+        if more:
             self._ids.add(record.id)
         return self.remember(record)
 
@@ -287,23 +286,30 @@ class Directory:
         if self._renames >= self._max_writes:
             return fail(QueueFull("too many renames"))
         self._renames += 1
-        turn = self._rename_turn.run(self._store.rename, old_id, new_id, uuid)
-        renamed = turn.addBoth(self._rename_ended).addErrback(store_failed, self.renaming)
-        return renamed.addCallback(self._renamed, old_id, new_id)
+        return self._rename_turn.run(self._rename, old_id, new_id, uuid).addBoth(self._rename_ended)
+
+    def _rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
+        """The turn has come; from now on it is done, whoever waits for it."""
+        done: Deferred[bool] = Written()
+        renamed = self._store.rename(old_id, new_id, uuid).addErrback(store_failed, self.renaming)
+        renamed.addCallback(self._renamed, old_id, new_id).addBoth(done.callback)
+        return done
 
     def _rename_ended(self, result: "bool | Failure") -> "bool | Failure":
         self._renames -= 1
         return result
 
-    def _renamed(self, done: bool, old_id: str, new_id: str) -> bool:
+    def _renamed(self, records: int, old_id: str, new_id: str) -> bool:
+        self.commits.answer_all()  # which puts peers into memory that had these ids before
         self.renaming.worked()
-        if done:
+        if records:
+            self.stored -= records - 1
             self._ids.add(new_id)
             for id in (old_id, new_id):
                 peer = self._peers.pop(id, None)
                 if peer is not None:
                     self._replace_connection(peer, None)
-        return done
+        return records > 0
 
     def delete(self, ids: Collection[str]) -> "Deferred[Collection[str]]":
         """Deletes peers from memory and the store; fires with the ids that were stored. Fails with StoreFailed.
@@ -314,6 +320,7 @@ class Directory:
         return deleted.addCallback(self._deleted)
 
     def _deleted(self, ids: Collection[str]) -> Collection[str]:
+        self.commits.answer_all()  # which puts peers into memory that had these ids before
         self._keeping.worked()
         self.stored -= len(ids)
         for id in ids:

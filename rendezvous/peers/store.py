@@ -41,23 +41,32 @@ class PeerRecord(NamedTuple):
     host: str
 
 
+class Saved(NamedTuple):
+    """What became of records, by their ids."""
+
+    new: Collection[str]
+    """Those that were not stored before."""
+    foreign: Collection[str]
+    """Those that are stored with another uuid, and left as they were."""
+
+
 class IPeerStore(Interface):
     """Where peers are kept. Every method returns a Deferred, which fails when the store does."""
 
     def load(ids: Collection[str]) -> "Deferred[dict[str, PeerRecord]]":
         """The records of those `ids` that are stored."""
 
-    def save(records: Sequence[PeerRecord]) -> "Deferred[Collection[str]]":
+    def save(records: Sequence[PeerRecord]) -> "Deferred[Saved]":
         """Stores new and changed records, all or none; fires when they are on disk.
 
-        A stored record's uuid never changes: one that comes with another uuid is left as it was. Fires with
-        the ids of those.
+        A stored record's uuid never changes: one that comes with another uuid is left as it was.
         """
 
-    def rename(old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
+    def rename(old_id: str, new_id: str, uuid: bytes) -> "Deferred[int]":
         """Gives the record of `old_id` and `uuid` the id `new_id`.
 
-        Fires False, and changes nothing, when there is no such record, or `new_id` belongs to another uuid.
+        Fires with how many records it was made of: 1, or 2 when there was one of `new_id` and `uuid`. Fires with 0,
+        and changes nothing, when there is no such record, or `new_id` belongs to another uuid.
         """
 
     def save_client_settings(serial: int, rendezvous_servers: Sequence[str]) -> "Deferred[None]":
@@ -108,18 +117,18 @@ class SQLitePeerStore:
         found: Deferred[dict[str, PeerRecord]] = self._pool.runInteraction(_load, json.dumps(list(ids)))
         return found
 
-    def save(self, records: Sequence[PeerRecord]) -> "Deferred[Collection[str]]":
+    def save(self, records: Sequence[PeerRecord]) -> "Deferred[Saved]":
         """See IPeerStore; one transaction."""
         rows = [
             (guid, record.id, record.uuid, record.pk, _info(record.host))
             for guid, record in zip(_guids(len(records)), records, strict=True)
         ]
-        foreign: Deferred[Collection[str]] = self._pool.runInteraction(_save, rows)
-        return foreign
+        saved: Deferred[Saved] = self._pool.runInteraction(_save, rows)
+        return saved
 
-    def rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[bool]":
+    def rename(self, old_id: str, new_id: str, uuid: bytes) -> "Deferred[int]":
         """See IPeerStore."""
-        renamed: Deferred[bool] = self._pool.runInteraction(_rename, old_id, new_id, uuid)
+        renamed: Deferred[int] = self._pool.runInteraction(_rename, old_id, new_id, uuid)
         return renamed
 
     def save_client_settings(self, serial: int, rendezvous_servers: Sequence[str]) -> "Deferred[None]":
@@ -336,39 +345,36 @@ def _guids(count: int) -> Iterator[bytes]:
         )
 
 
-def _save(transaction: Transaction, rows: list[tuple[bytes, str, bytes, bytes, str]]) -> Collection[str]:
+def _save(transaction: Transaction, rows: list[tuple[bytes, str, bytes, bytes, str]]) -> Saved:
     """Few statements of many rows: each is one call, during which the reactor's thread runs."""
-    written = 0
+    written: dict[str, bytes] = {}
     for start in range(0, len(rows), _ROWS):
         part = rows[start : start + _ROWS]
         transaction.execute(
             f"insert into peer (guid, id, uuid, pk, info) values {','.join(['(?, ?, ?, ?, ?)'] * len(part))}"
-            " on conflict (id) do update set pk = excluded.pk, info = excluded.info where uuid = excluded.uuid",
+            " on conflict (id) do update set pk = excluded.pk, info = excluded.info where uuid = excluded.uuid"
+            " returning id, guid",
             [value for row in part for value in row],
         )
-        written += transaction.rowcount
-    if written == len(rows):
-        return ()
-    asked = {id: uuid for _, id, uuid, _, _ in rows}
-    transaction.execute(
-        "select id, uuid from peer where id in (select value from json_each(?))", (json.dumps(list(asked)),)
-    )
-    return {id for id, uuid in transaction.fetchall() if bytes(uuid) != asked[id]}
+        written.update(transaction.fetchall())
+    new = [id for guid, id, *_ in rows if written.get(id) == guid]
+    return Saved(new, [] if len(written) == len(rows) else [row[1] for row in rows if row[1] not in written])
 
 
-def _rename(transaction: Transaction, old_id: str, new_id: str, uuid: bytes) -> bool:
+def _rename(transaction: Transaction, old_id: str, new_id: str, uuid: bytes) -> int:
     def one(sql: str, *values: Any) -> Any:
         transaction.execute(sql, values)
         return transaction.fetchone()
 
     if one("select 1 from peer where id = ? and uuid = ?", old_id, uuid) is None:
-        return False
+        return 0
     if one("select 1 from peer where id = ? and uuid <> ?", new_id, uuid) is not None:
-        return False
+        return 0
     transaction.execute("delete from peer where id = ? and id <> ?", (new_id, old_id))
+    replaced: int = transaction.rowcount
     transaction.execute("update or replace seen set id = ? where id = ?", (new_id, old_id))
     transaction.execute("update peer set id = ? where id = ?", (new_id, old_id))
-    return True
+    return 1 + replaced
 
 
 def _save_client_settings(transaction: Transaction, serial: int, servers: str) -> None:

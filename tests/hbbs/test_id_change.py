@@ -159,6 +159,45 @@ def test_two_changes_at_once(server: Server) -> None:
     assert len(server.store.records) == 2
 
 
+def test_leaves_while_it_is_done(server: Server) -> None:
+    """The change of a client that has left is done as for others: nobody is online under the old id."""
+    server.registered()
+    client = server.secured(B)
+    server.store.holding = True
+    client.send(pb.RegisterPk(id=NEW, old_id=B_ID, uuid=uuid_of(B_ID)))
+    server.reactor.settle()
+    server.store.release()  # the old id is looked up
+    server.reactor.settle()
+    assert server.store.held == 1
+    client.reset()
+    server.store.release()
+    server.reactor.settle()
+    assert NEW in server.store.records
+    assert server.service.directory.waiting == 0
+    assert server.online(B_ID) == [False]
+    assert not server.service.directory.is_unknown(NEW)
+    assert server.service.directory.renaming.total == 0
+
+
+def test_leaves_before_its_turn(server: Server) -> None:
+    """The change of a client that has left before it was begun is not done, and the next one is."""
+    server.store.holding = True
+    clients = {OTHER: server.secured(B), B_ID: server.secured(B)}
+    for old, client in clients.items():
+        client.send(pb.RegisterPk(id=f"new-{old}", old_id=old, uuid=uuid_of(old)))
+    for _ in clients:  # the old ids are looked up
+        server.store.release()
+        server.reactor.settle()
+    assert (server.service.directory.waiting, server.store.held) == (2, 1)
+    clients[B_ID].reset()
+    server.store.release()
+    server.reactor.settle()
+    assert set(server.store.records) == {B_ID, f"new-{OTHER}"}
+    assert server.service.directory.waiting == server.service.directory.renaming.total == 0
+    server.store.holding = False
+    assert change(server) == RegisterPkResponse.OK
+
+
 def test_to_itself(make_server: MakeServer) -> None:
     """A change to the very same id changes nothing: the machine is stored, and reached, as before."""
     own = record("my-laptop", B.host)

@@ -54,6 +54,22 @@ def test_registers(server: Server, connect: Connect) -> None:
     assert not client.closed
 
 
+def test_leaves_before_it_is_stored(server: Server, connect: Connect) -> None:
+    """A client that is gone when its registration is on disk is known then, and takes a place of max-peers."""
+    client = connect(server, B)
+    server.store.holding = True
+    client.send(register_pk(B_ID))
+    server.reactor.settle()
+    assert server.store.held == 1
+    client.reset()
+    server.store.release()
+    server.reactor.settle()
+    assert list(server.store.records) == [B_ID]
+    assert server.service.directory.stored == 1
+    assert not server.service.directory.is_unknown(B_ID)
+    assert server.online(B_ID) == [False]
+
+
 def test_keep_alive_is_a_setting(make_server: MakeServer, connect: Connect) -> None:
     """The keep-alive that was set is told."""
     server = make_server(keep_alive="20")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 
 from rendezvous.wire import rendezvous_pb2 as pb
@@ -252,6 +254,22 @@ class TestStoreFails:
             server.reactor.settle()
         answers = [only(client.take(), RegisterPkResponse).result for client in clients]
         assert answers.count(OK) == len(server.store.records) <= 10
+
+    def test_memory_of_those_who_wait(self, server: Server) -> None:
+        """As many with long ids, uuids and keys as may wait to be written take less than 100 MiB."""
+        count = 1000
+        clients = [server.udp(Address(f"192.0.2.{i % 250}", i + 1)) for i in range(count)]
+        server.store.holding = True
+        tracemalloc.start()
+        try:
+            before = tracemalloc.get_traced_memory()[0]
+            for i, client in enumerate(clients):
+                client.send(register_pk(f"{i:0100}", uuid=bytes(256), pk=bytes(256)))
+            held = tracemalloc.get_traced_memory()[0] - before
+        finally:
+            tracemalloc.stop()
+        assert server.service.directory.waiting == count
+        assert held / count * server.settings.max_writes < 100 << 20
 
 
 def test_old_id_over_udp_is_no_id_change(server: Server) -> None:

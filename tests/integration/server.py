@@ -154,7 +154,7 @@ class ServerProcess:
             return next((line for line in self.lines if text.lower() in line.lower()), None)
 
         def settled() -> bool:
-            ended = self.process is None or self.process.poll() is not None
+            ended = self._reader is None or not self._reader.is_alive()  # all that was written has been read then
             return find() is not None or ended
 
         deadline = time.monotonic() + timeout

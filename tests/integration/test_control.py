@@ -201,9 +201,9 @@ def test_requests(served: ServerProcess, new_controlled: NewControlled) -> None:
     assert abs(second["time"] - time.time()) < 60
     assert second["asker"].startswith("127.")
     assert second["seconds"] >= 0
-    lines = told(served, "requests").splitlines()
-    assert "nobody-has-it" in lines[1]
-    assert peer.identity.id in lines[2]
+    assert (first["kind"], second["kind"]) == ("punch", "relay")
+    lines = [line.split() for line in told(served, "requests").splitlines()]
+    assert [(line[2], line[4]) for line in lines[1:3]] == [("punch", "nobody-has-it"), ("relay", peer.identity.id)]
 
 
 def test_log_levels(start_server: StartServer) -> None:

@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from contextlib import closing
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
@@ -84,11 +85,23 @@ def test_search_sort_and_pages(served: ServerProcess, new_controlled: NewControl
     assert found("search", "search-", "--online", "--descending", "--offset", "1", "--limit", "1") == [ids[3]]
     with new_controlled(served.view(), "websocket", identity=Identity.make("search-x")):
         assert "search-x" in found("list", "--online", "--limit", "1000")
+        assert found("search", "search-", "--online", "--sort", "online") == [*ids, "search-x"]
+        assert found("search", "search-", "--online", "--sort", "online", "--descending")[0] == "search-x"
     wait_until(lambda: "search-x" not in found("list", "--online", "--limit", "1000"), 5, "a peer that is offline")
     result = call(served, "peers", "search", "search-", "--limit", "2")
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["ID", *ids[:2]]
     assert "2 of 6" in result.stderr
     assert "sort" in refused(served, "peers", "list", "--online", "--sort", "created")
+    assert "it takes id, created, seen" in refused(served, "peers", "list", "--sort", "online")
+
+
+def test_sort_by_address(served: ServerProcess) -> None:
+    """Those that are online come in the order of the addresses where they are."""
+    sources = sorted((unique_source() for _ in range(3)), key=ip_address, reverse=True)
+    for number, source in enumerate(sources):
+        register(served, Identity.make(f"place-{number}"), source=source)
+    places = asked(served, "peers", "search", "place-", "--online", "--sort", "address")["peers"]
+    assert [peer["id"] for peer in places] == ["place-2", "place-1", "place-0"]
 
 
 # Delete, export, import --------------------------------------------------------------------------
@@ -287,6 +300,7 @@ def test_without_a_server(start_server: StartServer, tmp_path: Path) -> None:
         ["backup", str(tmp_path / "backup")],
     ):
         assert "No ID server runs" in refused(server, *arguments)
+    assert "it takes id, created, seen" in refused(server, "peers", "list", "--sort", "address")
     assert (path.read_bytes(), sorted(server.data.iterdir())) == before
 
 

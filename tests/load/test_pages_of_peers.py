@@ -10,7 +10,8 @@ import pytest
 from twisted.internet import reactor, task
 
 from rendezvous.admin.audit import Audit
-from rendezvous.admin.peers import FURTHEST_ONLINE, ONLINE_SORTS, PeerOperations
+from rendezvous.admin.peer_rows import ONLINE_SORTS
+from rendezvous.admin.peers import FURTHEST_ONLINE, PeerOperations
 from rendezvous.peers.directory import Directory
 from rendezvous.peers.known_ids import KnownIds
 from rendezvous.peers.store import PeerRecord, prepare

@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import implementer
 
 from rendezvous.peers.browsing import StoredPeer
-from rendezvous.peers.store import IPeerStore, PeerRecord
+from rendezvous.peers.store import IPeerStore, PeerRecord, Saved
 
 
 class Unavailable(Exception):
@@ -41,12 +41,12 @@ class MemoryPeerStore:
         self.loads.append(list(ids))
         return self._do(lambda: {id: self.records[id] for id in ids if id in self.records})
 
-    def save(self, records: Sequence[PeerRecord]) -> Deferred[Collection[str]]:
+    def save(self, records: Sequence[PeerRecord]) -> Deferred[Saved]:
         """See IPeerStore."""
         self.saves.append(list(records))
         return self._do(lambda: self._save(records))
 
-    def rename(self, old_id: str, new_id: str, uuid: bytes) -> Deferred[bool]:
+    def rename(self, old_id: str, new_id: str, uuid: bytes) -> Deferred[int]:
         """See IPeerStore."""
         return self._do(lambda: self._rename(old_id, new_id, uuid))
 
@@ -96,23 +96,24 @@ class MemoryPeerStore:
             result.callback(work())
         return result
 
-    def _save(self, records: Sequence[PeerRecord]) -> set[str]:
-        foreign = set()
+    def _save(self, records: Sequence[PeerRecord]) -> Saved:
+        new = [record.id for record in records if record.id not in self.records]
+        foreign = []
         for record in records:
             if self.records.get(record.id, record).uuid == record.uuid:
                 self.records[record.id] = record
             else:
-                foreign.add(record.id)
-        return foreign
+                foreign.append(record.id)
+        return Saved(new, foreign)
 
     def _add(self, peer: StoredPeer) -> bool:
         record = PeerRecord(peer.id, peer.uuid, peer.pk, peer.host)
         return self.records.setdefault(peer.id, record) is record
 
-    def _rename(self, old_id: str, new_id: str, uuid: bytes) -> bool:
+    def _rename(self, old_id: str, new_id: str, uuid: bytes) -> int:
         old, taken = self.records.get(old_id), self.records.get(new_id)
         if old is None or old.uuid != uuid or (taken is not None and taken.uuid != uuid):
-            return False
-        self.records[new_id] = old._replace(id=new_id)
+            return 0
         del self.records[old_id]
-        return True
+        self.records[new_id] = old._replace(id=new_id)
+        return 1 if taken is None or new_id == old_id else 2

@@ -33,6 +33,33 @@ def test_delete(house: House) -> None:
     assert house.wait(house.directory.find(ADA.id)) is None
 
 
+def held_saves(house: House, *ids: str) -> None:
+    """Puts saves of `ids`, whose answers take a while each, in front of what is asked of the store next."""
+    house.store.holding = True
+    for id in ids:
+        saved = house.directory.save(ADA._replace(id=id), new=True)
+        saved.addCallback(lambda _: house.clock.advance(0.01))
+
+
+@pytest.mark.parametrize("change", ["delete", "rename"])
+def test_what_comes_after_a_save_ends_after_it(house: House, change: str) -> None:
+    """A peer that is deleted or gets another id while its OK is still to be sent is gone from memory, too."""
+    held_saves(house, "running", "first", "second", "third")
+    house.store.release()
+    if change == "delete":
+        house.directory.delete(["third"])
+    else:
+        house.directory.rename("third", "new", ADA.uuid)
+    house.store.release()
+    assert house.directory.get("first") is not None
+    assert house.directory.get("third") is None
+    house.store.release()
+    house.clock.pump([0] * 10)
+    assert house.directory.waiting == 0
+    assert house.directory.get("second") is not None
+    assert house.directory.get("third") is None
+
+
 def test_delete_that_fails(house: House) -> None:
     """When the store fails nothing is forgotten, and who asked is told."""
     ada = house.find(ADA.id)

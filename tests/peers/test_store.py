@@ -146,8 +146,9 @@ async def test_changed_registration_keeps_the_row(store: SQLitePeerStore, path: 
 @on_reactor
 async def test_uuid_never_changes(store: SQLitePeerStore) -> None:
     """A record with another uuid leaves the stored one as it was, and the rest of its batch is saved."""
-    assert list(await store.save([ADA])) == []
-    assert list(await store.save([ADA._replace(uuid=b"thief", pk=b"stolen"), BEN])) == [ADA.id]
+    assert await store.save([ADA]) == ([ADA.id], [])
+    assert await store.save([ADA._replace(uuid=b"thief", pk=b"stolen"), BEN]) == ([BEN.id], [ADA.id])
+    assert await store.save([ADA]) == ([], [])
     assert await store.load([ADA.id, BEN.id]) == {ADA.id: ADA, BEN.id: BEN}
 
 
@@ -224,28 +225,28 @@ class TestRename:
     async def test_frees_the_old_id(self, store: SQLitePeerStore) -> None:
         """The record has the new id, and the old one is unknown."""
         await store.save([ADA])
-        assert await store.rename(ADA.id, "ada-new", ADA.uuid)
+        assert await store.rename(ADA.id, "ada-new", ADA.uuid) == 1
         assert await store.load([ADA.id, "ada-new"]) == {"ada-new": ADA._replace(id="ada-new")}
 
     @on_reactor
     async def test_unknown_old_id(self, store: SQLitePeerStore) -> None:
         """Without such a record nothing changes."""
         await store.save([BEN])
-        assert not await store.rename(ADA.id, "ada-new", ADA.uuid)
+        assert await store.rename(ADA.id, "ada-new", ADA.uuid) == 0
         assert await store.load([BEN.id, "ada-new"]) == {BEN.id: BEN}
 
     @on_reactor
     async def test_wrong_uuid(self, store: SQLitePeerStore) -> None:
         """Another machine's record is not renamed."""
         await store.save([ADA])
-        assert not await store.rename(ADA.id, "ada-new", BEN.uuid)
+        assert await store.rename(ADA.id, "ada-new", BEN.uuid) == 0
         assert await store.load([ADA.id, "ada-new"]) == {ADA.id: ADA}
 
     @on_reactor
     async def test_new_id_of_another_machine(self, store: SQLitePeerStore) -> None:
         """An id that belongs to another machine is not taken over."""
         await store.save([ADA, BEN])
-        assert not await store.rename(ADA.id, BEN.id, ADA.uuid)
+        assert await store.rename(ADA.id, BEN.id, ADA.uuid) == 0
         assert await store.load([ADA.id, BEN.id]) == {ADA.id: ADA, BEN.id: BEN}
 
     @on_reactor
@@ -253,7 +254,7 @@ class TestRename:
         """A machine gets an id of its own back, with its present key."""
         earlier = PeerRecord("ada-old", ADA.uuid, b"old key", "")
         await store.save([ADA, earlier])
-        assert await store.rename(ADA.id, earlier.id, ADA.uuid)
+        assert await store.rename(ADA.id, earlier.id, ADA.uuid) == 2
         assert await store.load([ADA.id, earlier.id]) == {earlier.id: ADA._replace(id=earlier.id)}
 
 

@@ -10,7 +10,8 @@ from rendezvous.admin.operations import Operations
 from rendezvous.admin.pages.figures import figures
 from rendezvous.admin.pages.rendering import Templates
 from rendezvous.admin.pages.visitors import Visitors, elsewhere, field
-from rendezvous.admin.peers import FURTHEST_ONLINE, ONLINE_SORTS
+from rendezvous.admin.peer_rows import ONLINE_SORTS
+from rendezvous.admin.peers import FURTHEST_ONLINE
 from rendezvous.admin.values import NotPossible
 from rendezvous.peers.browsing import SORTS
 
