@@ -14,10 +14,10 @@ from tests.client.links import Link
 from tests.client.threads import wait_until
 from tests.client.udp import UdpLink
 from tests.integration.command import asked, told
+from tests.integration.far_relays import FRANKFURT, SINGAPORE, FakeRelay
 from tests.integration.pages import serve_page
 from tests.integration.server import ServerProcess, free_port
 from tests.integration.support import StartServer, unique_source
-from tests.integration.test_places import FRANKFURT, SINGAPORE, FakeRelay
 from tests.integration.test_relay import pair
 
 OFFLINE = 120

@@ -13,9 +13,9 @@ from tests.client.links import LinkClosedError
 from tests.client.threads import wait_until
 from tests.integration.command import asked, refused, told
 from tests.integration.consoles import ask_console
+from tests.integration.list_files import may_register
 from tests.integration.server import ServerProcess
 from tests.integration.support import NewControlled, StartServer, unique_source
-from tests.integration.test_lists import may_register
 
 
 @pytest.fixture(scope="module")
