@@ -68,7 +68,7 @@ def filled(start: StartServer, *flags: str) -> Iterator[Filled]:
         sides = stack.enter_context(pair(view, "tcp", "websocket"))
         sides[0].send_payload(bytes(5000))
         sides[1].receive_payload(10)
-        wait_until(lambda: bool(asked(server, "status")[0]["drops"]), 10, "a drop")
+        wait_until(lambda: bool(asked(server, "status")[0]["drops"]), 20, "a drop")
         wait_until(lambda: not healthy(server, dead.name), 30, "the dead relay")
         yield Filled(server, url, own, dead.name, sides)
 

@@ -19,7 +19,7 @@ from tests.integration.support import StartServer, unique_source
 OK = pb.RegisterPkResponse.OK
 NAT_TEST = pb.RendezvousMessage(test_nat_request=pb.TestNatRequest(serial=3))
 NETWORK_NUMBERS = itertools.count(1)
-READ_WITHIN = 5.0
+READ_WITHIN = 15.0
 UNANSWERED = 0.1
 
 

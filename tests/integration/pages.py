@@ -89,5 +89,5 @@ class Browser:
             told = map(json.loads, path.read_text("utf-8").splitlines() if path.exists() else [])
             return [line["what"] for line in told if line["address"] == self.source]
 
-        wait_until(lambda: len(lines()) >= count, 10, "the lines of the audit")
+        wait_until(lambda: len(lines()) >= count, 20, "the lines of the audit")
         return lines()

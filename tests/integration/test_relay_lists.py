@@ -36,10 +36,12 @@ SLOW = 8
 """Mbit/s of 1024 squared bits."""
 TRANSFER = 3 << 20
 """Bytes that take three seconds at SLOW."""
-AT_LEAST, AT_MOST = 1.7, 9.0
+AT_LEAST, AT_MOST = 1.7, 20.0
 """Seconds that they may take then."""
 OTHERS = 1.4
 """Seconds that they may take at full speed."""
+TRIES = 3
+"""Transfers of which one takes no longer than that, also on a busy machine."""
 
 
 def relayed(view: Server, *sources: str) -> bool:
@@ -48,7 +50,7 @@ def relayed(view: Server, *sources: str) -> bool:
     with contextlib.suppress(ConnectionError), contextlib.ExitStack() as stack:
         one, other = (stack.enter_context(half(view, "tcp", source, relay_uuid)) for source in sources)
         one.send_payload(b"hello")
-        wait_until(lambda: any(readable(link.socket, 0.01) for link in (one, other)), 10, "a word or an end")
+        wait_until(lambda: any(readable(link.socket, 0.01) for link in (one, other)), 20, "a word or an end")
         if not readable(one.socket, 0):
             return other.receive_payload() == b"hello"
     return False
@@ -187,6 +189,10 @@ class TestBlackList:
                 other.receive_payload(30)
             return monotonic() - begin
 
+    def is_fast(self, view: Server, *sources: str) -> bool:
+        """Whether a transfer from the first to the second address takes as long as at full speed."""
+        return any(self.seconds(view, *sources) < OTHERS for _ in range(TRIES))
+
     @pytest.mark.parametrize(
         ("sources", "kinds"),
         [
@@ -203,7 +209,7 @@ class TestBlackList:
 
     def test_others_are_not_slow(self, slow: ServerProcess) -> None:
         """The same transfer between two others is over in a fraction of that."""
-        assert self.seconds(slow.view(), "127.68.0.2", unique_source()) < OTHERS
+        assert self.is_fast(slow.view(), "127.68.0.2", unique_source())
 
     def test_edits(self, start_server: StartServer) -> None:
         """Taken off the list on the console an address is fast; what the file lists next is slow at once."""
@@ -211,6 +217,6 @@ class TestBlackList:
         server = start_with(start_server, {"blacklist.txt": source}, env={"LIMIT_SPEED": str(SLOW)})
         view = server.view()
         assert ask_console(view.relay, f"blacklist-remove {source}") == ""
-        assert self.seconds(view, source, free) < OTHERS
+        assert self.is_fast(view, source, free)
         rewrite(server, "blacklist.txt", f"{free}\n")
         assert AT_LEAST < self.seconds(view, source, free) < AT_MOST

@@ -28,7 +28,7 @@ def drops(web: WebServer, reason: str) -> int:
 
 def counted(web: WebServer, reason: str, before: int) -> None:
     """Returns once a reason was counted `before` times and once more, and no more often."""
-    wait_until(lambda: drops(web, reason) > before, 5, f"{reason} to be counted")
+    wait_until(lambda: drops(web, reason) > before, 20, f"{reason} to be counted")
     assert drops(web, reason) == before + 1
 
 
@@ -197,7 +197,7 @@ def test_end_of_a_refused_upgrade(web: WebServer, api: Api, answer: bytes) -> No
         assert head.headers["connection"] == "close"
         assert http.rest() == b""
         assert time.monotonic() - begin < API_TIMEOUT
-    wait_until(lambda: all(call.ended.is_set() for call in api.calls.all()), 5, "the end for the API server")
+    wait_until(lambda: all(call.ended.is_set() for call in api.calls.all()), 20, "the end for the API server")
     assert "asking the API server failed" not in web.process.output
 
 
