@@ -20,7 +20,7 @@ OK = pb.RegisterPkResponse.OK
 NAT_TEST = pb.RendezvousMessage(test_nat_request=pb.TestNatRequest(serial=3))
 NETWORK_NUMBERS = itertools.count(1)
 READ_WITHIN = 15.0
-UNANSWERED = 0.1
+UNANSWERED = 0.3
 
 
 def new_network() -> tuple[str, str]:
