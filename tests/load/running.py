@@ -31,6 +31,8 @@ MAX_TRACKED = 1000
 KIB_PER_PEER, OTHER_KIB = 1.0, 3.5 * 1024
 MOST_DROPPED, MOST_LATE = 0.05, 0.1
 """Parts of the datagrams and of the time beyond which a machine is too slow to tell anything."""
+BEFORE_OTHERS = -10
+"""The niceness of server and crowd, where it may be set: other tests have what these leave of the processors."""
 DESCRIPTORS = 150
 """What their number may differ by: of 200 punches a second some are under way at any time."""
 
@@ -56,8 +58,10 @@ class Run:
 
 
 def inside(place: Place) -> list[str]:
-    """What a command begins with that is run there, with as many descriptors as may be had."""
+    """What a command begins with that is run there, with as many descriptors as may be had, and before others."""
     limit = ["prlimit", f"--nofile={resource.getrlimit(resource.RLIMIT_NOFILE)[1]}"]
+    if not os.geteuid():
+        limit += ["nice", "-n", str(BEFORE_OTHERS)]
     if place.network is None:
         return limit
     return [*limit, "nsenter", f"--net=/proc/{os.getpid()}/fd/{place.network}"]
