@@ -268,10 +268,10 @@ def test_as_fast_as_they_can(start_server: StartServer, new_life: NewLife, evide
         one.made = connect(target_of(view, one.port))
     torrent, workers = Torrent(senders), Workers()
     with closed_at_the_end([one.made for one in senders if one.made is not None]):
-        workers.start(lambda: torrent.run(20), "torrent")
+        workers.start(lambda: torrent.run(60), "torrent")
         wait_until(lambda: min(one.sent for one in senders) > MEGABYTE, 20, "full speed")
         begin = time.monotonic()
-        life.goes_on()
+        life.goes_on(20)
         took = time.monotonic() - begin
         torrent.enough = True
         workers.join()

@@ -17,7 +17,7 @@ from tests.integration.mmdb import Place
 from tests.integration.server import ServerProcess
 from tests.integration.support import StartServer, unique_source
 
-SECONDS_TO_NOTICE = 8.0
+SECONDS_TO_NOTICE = 20.0
 BACKLOG = 64
 BERLIN: Place = (52.5, 13.4)
 FRANKFURT: Place = (50.1, 8.7)

@@ -261,8 +261,8 @@ def test_single_bandwidth_is_kept(start_server: StartServer) -> None:
     view = start_server(env={"SINGLE_BANDWIDTH": "16"}).view()
     with pair(view, "tcp", "tcp") as (one, other), ThreadPoolExecutor(1) as pool:
         size, count = 65536, 64
-        pool.submit(send_all, one, [bytes(size)] * count)
         begin = monotonic()
+        pool.submit(send_all, one, [bytes(size)] * count)
         for _ in range(count):
             other.receive_payload(30)
         taken = monotonic() - begin

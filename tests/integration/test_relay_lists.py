@@ -30,7 +30,7 @@ from tests.integration.server import ServerProcess
 from tests.integration.support import StartServer, unique_source
 
 KINDS: list[Transport] = ["tcp", "websocket"]
-CUT_WITHIN = 3.0
+CUT_WITHIN = 8.0
 CHUNK = 65536
 SLOW = 8
 """Mbit/s of 1024 squared bits."""

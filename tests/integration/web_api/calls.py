@@ -14,7 +14,7 @@ from websockets.server import ServerProtocol
 from tests.integration.api import Answer, Call
 from tests.integration.web import WebServer
 
-API_TIMEOUT = 2
+API_TIMEOUT = 3
 MEGABYTE = 1_000_000
 BLOCK = random.Random(3).randbytes(MEGABYTE)
 BUFFERED = 40 * MEGABYTE
