@@ -3,6 +3,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := PIP_DISABLE_PIP_VERSION_CHECK=1 $(BIN)/pip install --quiet
 ARGS ?=
+# Files with slow tests come first, as tests/conftest.py says, and not those with many tests.
+PYTEST := $(BIN)/pytest -n 4 --dist loadfile --no-loadscope-reorder
 # How thorough `make reliability` is: kills, seconds of load, inputs that fuzzers and hypothesis try.
 RUNS ?= 1000
 SECONDS ?= 600
@@ -18,7 +20,7 @@ run: $(VENV)/.run
 
 ## make test: all tests; ARGS are pytest's
 test: $(VENV)/.dev
-	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 
 ## make network: the whole network laboratory, as root; ARGS are pytest's
 network: $(VENV)/.dev
@@ -31,11 +33,12 @@ reliability: export RENDEZVOUS_REQUIRE := 1
 reliability: export RENDEZVOUS_NETWORK := all
 reliability: export RENDEZVOUS_FAULT_RUNS := $(RUNS)
 reliability: export RENDEZVOUS_LOAD_SECONDS := $(SECONDS)
+reliability: export RENDEZVOUS_LOOK_PEERS := 1000000
 reliability: export RENDEZVOUS_FUZZ_RUNS := $(INPUTS)
 reliability: export RENDEZVOUS_EXAMPLES := $(EXAMPLES)
 reliability: $(VENV)/.dev
 	rm -f $$RENDEZVOUS_EVIDENCE
-	$(BIN)/pytest -n 3 --dist loadfile $(ARGS)
+	$(PYTEST) $(ARGS)
 	$(BIN)/python -m tests.reliability $$RENDEZVOUS_EVIDENCE
 
 ## make lint: style and types

@@ -243,7 +243,9 @@ def test_one_file_for_both(tmp_path: Path) -> None:
     issued = TRUST.issue(NAME, key=ec.generate_private_key(ec.SECP384R1()))
     file = tmp_path / "both.pem"
     file.write_bytes(issued.private_key + issued.certificate)
-    Certificates(Pair(file, file), None, Clock())
+    shown = Certificates(Pair(file, file), None, Clock()).serverConnectionForTLS(None).get_certificate()
+    assert shown is not None
+    assert shown.get_serial_number() == issued.serial
 
 
 def test_another_kind_of_key(server: Server) -> None:

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from twisted.logger import capturedLogs, formatEvent
 
 from rendezvous.admin import audit as module
 from rendezvous.admin.audit import Audit, By
@@ -41,4 +42,8 @@ def test_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_file_that_is_not_writable(tmp_path: Path) -> None:
     """The change is done all the same; the log has it."""
     (tmp_path / "audit.log").mkdir()
-    Audit(tmp_path, Threads()).note(SOMEBODY, "a change")
+    with capturedLogs() as logged:
+        Audit(tmp_path, Threads()).note(SOMEBODY, "a change")
+    change, failure = map(formatEvent, logged)
+    assert change.endswith("somebody at 192.0.2.1: a change")
+    assert "audit.log can't be written: " in failure

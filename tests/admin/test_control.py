@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from twisted.internet import reactor
+from twisted.logger import capturedLogs, formatEvent
 
 from rendezvous.admin.control import ControlService
 from rendezvous.admin.operations import Operations
@@ -120,10 +121,13 @@ def test_dead_server(tmp_path: Path) -> None:
     path = tmp_path / "control.sock"
     with closing(socket.socket(socket.AF_UNIX)) as left:
         left.bind(str(path))
+    with pytest.raises(ConnectionRefusedError):
+        connect(path)
     made = service(tmp_path)
     made.startService()
     connect(path)
     made.stopService()
+    assert not path.exists()
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "link"])
@@ -159,6 +163,8 @@ def test_folder_that_is_not_writable(tmp_path: Path) -> None:
     """A server that may not make the socket starts without one."""
     made = service(tmp_path)
     tmp_path.rmdir()
-    made.startService()
-    made.stopService()
+    with capturedLogs() as logged:
+        made.startService()
+        made.stopService()
     tmp_path.mkdir()
+    assert ["give the folder to the server's user" in formatEvent(event) for event in logged] == [True]

@@ -31,12 +31,12 @@ class Life:
         self.session = self._asker.connect_by_relay(self._target.id)
         self.stays()
 
-    def goes_on(self) -> None:
+    def goes_on(self, soon: float = SOON) -> None:
         """All of them are served, and soon."""
         begin = monotonic()
-        self.stays()
+        self.stays(soon)
         assert self._asker.punch(self._target.id).pk == self._target.identity.pk
-        assert monotonic() - begin < SOON
+        assert monotonic() - begin < soon
 
     def recovers(self) -> None:
         """All of them are served again soon; until then a new connection may be refused."""
@@ -49,12 +49,12 @@ class Life:
 
         wait_until(served, 15)
 
-    def stays(self) -> None:
+    def stays(self, soon: float = SOON) -> None:
         """What takes no new connection is served, and soon."""
         begin = monotonic()
         with UdpLink(self._view.main, (self._source, 0)) as udp:
-            answer = udp.ask(self._known.register_peer(), tries=1, timeout=SOON)
+            answer = udp.ask(self._known.register_peer(), tries=1, timeout=soon)
             assert answer.HasField("register_peer_response")
             assert not answer.register_peer_response.request_pk
         assert self.session.round_trip(b"hello") == b"hello"
-        assert monotonic() - begin < SOON
+        assert monotonic() - begin < soon

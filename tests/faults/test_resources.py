@@ -159,7 +159,9 @@ def test_start_without_memory(serve: Serve, tmp_path: Path, evidence: Evidence, 
         assert poor.process.wait(STOP_TIMEOUT) not in (0, None)
         poor.kill()
         told = [line for line in poor.lines if "memory" in line and line.endswith((".", '."}'))]
-        assert f"{ROOT}/" not in poor.output.replace(f"{ROOT}/.venv/", ""), poor.output
+        # Python itself may lose a MemoryError, wherever it is, and raise a SystemError in its place.
+        ours = f"{ROOT}/" in poor.output.replace(f"{ROOT}/.venv/", "")
+        assert not ours or "SystemError" in poor.output, poor.output
         assert len(told) == 1 or "Traceback" in poor.output, poor.output
     server = serve(folder=tmp_path / "server")
     assert (server.data / NAME).stat().st_size > 0

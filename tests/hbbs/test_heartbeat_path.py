@@ -1,7 +1,11 @@
-"""The fast path of heartbeats equals the slow one: same bytes in, same bytes out, same state afterwards."""
+"""The fast path of heartbeats equals the slow one: same bytes in, same bytes out, same state afterwards.
+
+RENDEZVOUS_EXAMPLES makes them try more conversations.
+"""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from socket import AF_INET
 from typing import Any, NamedTuple
@@ -17,6 +21,7 @@ from tests.hbbs.both_ways import populated, store
 from tests.hbbs.clients import wrap
 from tests.hbbs.server import A_V6, B_ID, B_V6, STRANGER, A, B, Server
 
+EXAMPLES = int(os.environ.get("RENDEZVOUS_EXAMPLES", "60"))
 DENIED = Address("198.51.100.66", 50066)
 DENIED_LINK_LOCAL = Address("fe80::66%eth0", 50066)
 AT_HOME = [
@@ -186,7 +191,7 @@ def let_go(server: Server) -> None:
 
 
 @given(conversations())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 def test_heartbeats(conversation: tuple[int, list[Step]]) -> None:
     """RegisterPeer is answered, refused and remembered the same on its fast path as on the slow one."""
     told, came = conversation

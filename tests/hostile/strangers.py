@@ -115,11 +115,12 @@ class Trickle:
 
 @dataclass
 class Crowd:
-    """Slow clients, and for how long each was tolerated."""
+    """Slow clients, and for how long each was tolerated: since before the first of them connected."""
 
     limit: float
     every: float = 1.0
     clients: dict[str, Trickle] = field(default_factory=dict)
+    begun: float = field(default_factory=time.monotonic)
 
     def add(self, name: str, made: socket.socket, begin: bytes, drops: bytes) -> None:
         """One more."""
@@ -131,7 +132,7 @@ class Crowd:
         for client in self.clients.values():
             self._send(client, client.begin)
         rounds = 0
-        while time.monotonic() - start < self.limit and (left := self._open()):
+        while time.monotonic() - self.begun < self.limit and (left := self._open()):
             rounds += 1
             for client in left:
                 drop = client.drops[client.sent % len(client.drops) :][:1]
@@ -139,7 +140,7 @@ class Crowd:
                 self._send(client, drop)
             while time.monotonic() - start < rounds * self.every and self._open():
                 wait_readable([client.made for client in self._open()], 0.05)
-                self._note(time.monotonic() - start)
+                self._note(time.monotonic() - self.begun)
         for client in self.clients.values():
             client.made.close()
 

@@ -106,10 +106,10 @@ def test_from_one_address(start_server: StartServer, new_life: NewLife, evidence
     life, source = new_life(server.view()), stranger()
     before = descriptors(server)
     with flood((target, source) for target in targets * EACH) as sockets:
-        wait_until(lambda: alive(sockets) == len(SERVERS) * ROOM, 10, "room for one address")
+        wait_until(lambda: alive(sockets) == len(SERVERS) * ROOM, 20, "room for one address")
         life.goes_on()
         assert alive(sockets) == len(SERVERS) * ROOM
-    wait_until(lambda: descriptors(server) < before + FEW, 10, "descriptors as before")
+    wait_until(lambda: descriptors(server) < before + FEW, 20, "descriptors as before")
     life.goes_on()
     with PlainLink(connect(targets[0], source)) as link:
         assert link.ask(NAT_TEST).HasField("test_nat_response")
@@ -135,13 +135,13 @@ def test_from_thousands_of_addresses(start_server: StartServer, new_life: NewLif
     life = new_life(server.view())
     before, size = descriptors(server), memory(server)
     with flood((targets[number % len(targets)], stranger()) for number in range(ADDRESSES)) as sockets:
-        wait_until(lambda: descriptors(server) > before + ADDRESSES - FEW, 10, "all of them accepted")
+        wait_until(lambda: descriptors(server) > before + ADDRESSES - FEW, 20, "all of them accepted")
         begin = time.monotonic()
         life.goes_on()
         took = time.monotonic() - begin
         assert alive(sockets) == ADDRESSES
         assert memory(server) - size < MOST_OF_ONE * ADDRESSES
-    wait_until(lambda: descriptors(server) < before + FEW, 10, "descriptors as before")
+    wait_until(lambda: descriptors(server) < before + FEW, 20, "descriptors as before")
     assert not [word for word in refused_in_all(server) if "too_many" in word]
     evidence(PROMISE, f"a punch beside {ADDRESSES:,} strangers in {took * 1000:.0f} ms", connections=ADDRESSES)
 
@@ -165,10 +165,10 @@ def test_more_than_there_is_room_for(
             life.stays()
             answer = link.ask(asker.punch_request(target.id, udp_port=udp.local[1])).punch_hole_response
             assert answer.is_udp
-            assert time.monotonic() - begin < 2
+            assert time.monotonic() - begin < 6
             assert alive(sockets) == left
             assert descriptors(server) < before + left + FEW
-        wait_until(lambda: descriptors(server) < before + FEW, 10, "descriptors as before")
+        wait_until(lambda: descriptors(server) < before + FEW, 20, "descriptors as before")
         life.goes_on()
     counts = refused_in_all(server)
     assert sum(refused(counts, "too_many_connections").values()) == ADDRESSES - left
@@ -182,8 +182,8 @@ def test_room_is_taken_for_a_while_only(start_server: StartServer, new_life: New
     begin = time.monotonic()
     with flood((targets[number % len(targets)], stranger()) for number in range(3 * TOTAL)) as sockets:
         life.recovers()
-        assert time.monotonic() - begin < 2 + 4
-        wait_until(lambda: alive(sockets) == 0, 10, "all of them ended")
+        assert time.monotonic() - begin < 2 + 10
+        wait_until(lambda: alive(sockets) == 0, 20, "all of them ended")
 
 
 def test_connections_that_come_and_go(start_server: StartServer, new_life: NewLife, evidence: Evidence) -> None:
@@ -195,7 +195,7 @@ def test_connections_that_come_and_go(start_server: StartServer, new_life: NewLi
     def no_more_memory() -> bool:
         for number in range(ADDRESSES):
             connect(targets[number % len(targets)], stranger()).close()
-        wait_until(lambda: descriptors(server) < before + FEW, 10, "descriptors as before")
+        wait_until(lambda: descriptors(server) < before + FEW, 20, "descriptors as before")
         sizes.append(memory(server))
         return sizes[-1] - sizes[-2] < LEAK * ADDRESSES
 

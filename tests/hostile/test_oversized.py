@@ -37,7 +37,7 @@ from tests.integration.support import StartServer
 
 LIMIT = 2
 """Seconds of every time limit of the server."""
-SLACK = 2.0
+SLACK = 6.0
 """Seconds that a busy machine may take longer."""
 SPEAKING = "127.199.0.0/16"
 """Who must begin with a PROXY protocol header."""
@@ -221,7 +221,7 @@ def test_everything_at_once(start_server: StartServer, new_life: NewLife, eviden
         workers.join(LIMIT * 8)
     life.goes_on()
     assert [one.name for one in torrent.left()] == []
-    wait_until(lambda: descriptors(server) < before + 5, 5, "descriptors as before")
+    wait_until(lambda: descriptors(server) < before + 5, 20, "descriptors as before")
     grown = most_memory(server) - size
     assert grown < 16 * MEGABYTE
     assert {one.name: one.lasted for one in torrent.cases if (one.lasted or 0) > LIMIT + SLACK} == {}
@@ -268,10 +268,10 @@ def test_as_fast_as_they_can(start_server: StartServer, new_life: NewLife, evide
         one.made = connect(target_of(view, one.port))
     torrent, workers = Torrent(senders), Workers()
     with closed_at_the_end([one.made for one in senders if one.made is not None]):
-        workers.start(lambda: torrent.run(20), "torrent")
-        wait_until(lambda: min(one.sent for one in senders) > MEGABYTE, 10, "full speed")
+        workers.start(lambda: torrent.run(60), "torrent")
+        wait_until(lambda: min(one.sent for one in senders) > MEGABYTE, 20, "full speed")
         begin = time.monotonic()
-        life.goes_on()
+        life.goes_on(20)
         took = time.monotonic() - begin
         torrent.enough = True
         workers.join()

@@ -26,7 +26,7 @@ LIMIT = 2
 """Seconds of every time limit of the server."""
 HTTP_LIMIT = 30
 """The same of a request at the ports of administrators, which nothing sets."""
-SLACK = 2.0
+SLACK = 6.0
 """Seconds that a busy machine may take longer."""
 SPEAKING = "127.199.0.0/16"
 """Who must begin with a PROXY protocol header."""

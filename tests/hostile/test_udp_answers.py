@@ -94,13 +94,16 @@ def udp(talkative: ServerProcess) -> Iterator[UdpLink]:
         yield link
 
 
-def answers(udp: UdpLink, datagram: bytes) -> list[bytes]:
-    """Everything that comes for a datagram, before the answer to the next one, which is asked from elsewhere."""
+def answers(udp: UdpLink, datagram: bytes, wanted: int = 0) -> list[bytes]:
+    """Everything that comes for a datagram, before the answer to the next one, which is asked from elsewhere.
+
+    What is `wanted` may come later, as a registration is stored first.
+    """
     udp.send_to(datagram, udp.server)
     with UdpLink(udp.server, (stranger(), 0)) as next_one:
         next_one.ask(NAT_TEST)
-    found = []
-    while readable(udp.socket, 0.02):
+    found: list[bytes] = []
+    while readable(udp.socket, 0.02 if len(found) >= wanted else 10):
         found.append(udp.receive_from()[0])
     return found
 
@@ -112,7 +115,7 @@ def test_sizes(udp: UdpLink, row: Row, evidence: Evidence) -> None:
     sizes, longer = [], []
     for question in QUESTIONS[row.question]:
         datagram = wrap(question)
-        [answer] = answers(udp, datagram)
+        [answer] = answers(udp, datagram, 1)
         sizes.append(len(datagram))
         longer.append(len(answer) - len(datagram))
         assert unwrap(answer).DESCRIPTOR.name == row.answer

@@ -22,6 +22,14 @@ needs_chromium = needs(CHROMIUM and DRIVER, "there is no Chromium with its chrom
 
 
 @contextmanager
+def desktop(folder: Path) -> Iterator[Chrome]:
+    """A browser with a window for a desktop, whose scripts have time on a busy machine."""
+    with chromium(folder, "--window-size=1280,900") as driver:
+        driver.set_script_timeout(TIMEOUT)
+        yield driver
+
+
+@contextmanager
 def chromium(folder: Path, *arguments: str) -> Iterator[Chrome]:
     """A browser that keeps its files in `folder`, started with more `arguments`."""
     options = ChromeOptions()

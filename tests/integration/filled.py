@@ -14,10 +14,10 @@ from tests.client.links import Link
 from tests.client.threads import wait_until
 from tests.client.udp import UdpLink
 from tests.integration.command import asked, told
+from tests.integration.far_relays import FRANKFURT, SINGAPORE, FakeRelay
 from tests.integration.pages import serve_page
 from tests.integration.server import ServerProcess, free_port
 from tests.integration.support import StartServer, unique_source
-from tests.integration.test_places import FRANKFURT, SINGAPORE, FakeRelay
 from tests.integration.test_relay import pair
 
 OFFLINE = 120
@@ -68,7 +68,7 @@ def filled(start: StartServer, *flags: str) -> Iterator[Filled]:
         sides = stack.enter_context(pair(view, "tcp", "websocket"))
         sides[0].send_payload(bytes(5000))
         sides[1].receive_payload(10)
-        wait_until(lambda: bool(asked(server, "status")[0]["drops"]), 10, "a drop")
+        wait_until(lambda: bool(asked(server, "status")[0]["drops"]), 20, "a drop")
         wait_until(lambda: not healthy(server, dead.name), 30, "the dead relay")
         yield Filled(server, url, own, dead.name, sides)
 

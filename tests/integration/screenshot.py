@@ -16,7 +16,7 @@ from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.controlled import Controlled, Registration
 from tests.client.links import Link, Server, dial_relay
 from tests.integration.browsing import Page, looking
-from tests.integration.chromium import chromium
+from tests.integration.chromium import desktop
 from tests.integration.filled import store_offline
 from tests.integration.pages import serve_page
 from tests.integration.past import PEERS
@@ -50,7 +50,7 @@ def main() -> None:
             way = WAYS[number % len(WAYS)]
             stack.enter_context(Controlled(server.view(), registration=way, source=unique_source()))
         sessions = [new_session(server.view(), stack) for _ in range(SESSIONS)]
-        driver = stack.enter_context(chromium(folder / "chromium", "--window-size=1280,900"))
+        driver = stack.enter_context(desktop(folder / "chromium"))
         page, chance, pause = Page(server, url, driver), random.Random(5), threading.Event()
         page.open("/")
         for _ in range(SECONDS * 10):

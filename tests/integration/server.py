@@ -147,7 +147,7 @@ class ServerProcess:
         with self._changed:
             self._changed.notify_all()
 
-    def wait_line(self, text: str, timeout: float = 10.0) -> str:
+    def wait_line(self, text: str, timeout: float = 30.0) -> str:
         """The first line of the output that contains the text, in any case of letters."""
 
         def find() -> str | None:

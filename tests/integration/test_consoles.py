@@ -218,10 +218,10 @@ def test_usage_and_blocking_a_running_session(consoles: Consoles) -> None:
     assert match[1] in sources
     assert consoles.relay(f"Ba {sources[0]}") == ""
     for link in links:
-        link.wait_closed(5)
+        link.wait_closed(15)
         link.close()
     with dial_relay("tcp", view.relay, (sources[0], 0)) as refused:
-        refused.wait_closed(5)
+        refused.wait_closed(15)
 
 
 def test_framed_clients_share_the_ports(shared: Consoles, new_controlled: NewControlled) -> None:

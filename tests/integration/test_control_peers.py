@@ -87,7 +87,7 @@ def test_search_sort_and_pages(served: ServerProcess, new_controlled: NewControl
         assert "search-x" in found("list", "--online", "--limit", "1000")
         assert found("search", "search-", "--online", "--sort", "online") == [*ids, "search-x"]
         assert found("search", "search-", "--online", "--sort", "online", "--descending")[0] == "search-x"
-    wait_until(lambda: "search-x" not in found("list", "--online", "--limit", "1000"), 5, "a peer that is offline")
+    wait_until(lambda: "search-x" not in found("list", "--online", "--limit", "1000"), 20, "a peer that is offline")
     result = call(served, "peers", "search", "search-", "--limit", "2")
     assert [line.split()[0] for line in result.stdout.splitlines()] == ["ID", *ids[:2]]
     assert "2 of 6" in result.stderr
@@ -116,7 +116,7 @@ def test_delete(served: ServerProcess, new_controlled: NewControlled) -> None:
     created = asked(served, "peers", "show", here.identity.id)["created"]
     assert told(served, "peers", "delete", gone.id, here.identity.id, "nobody", "--yes") == "2 of 3 deleted.\n"
     assert gone.id in refused(served, "peers", "show", gone.id)
-    wait_until(lambda: call(served, "peers", "show", here.identity.id).exit_code == 0, 5, "a new registration")
+    wait_until(lambda: call(served, "peers", "show", here.identity.id).exit_code == 0, 20, "a new registration")
     assert asked(served, "peers", "show", here.identity.id)["created"] >= created
     register(served, Identity(gone.id, b"another machine", gone.pk))
 
@@ -241,12 +241,12 @@ def test_backup_while_clients_register(start_server: StartServer, tmp_path: Path
     thread = threading.Thread(target=go_on)
     thread.start()
     try:
-        wait_until(lambda: len(others) > 5, 10, "registrations")
+        wait_until(lambda: len(others) > 5, 20, "registrations")
         before = len(others) - 1
         for number in range(3):
             done = asked(server, "backup", str(tmp_path / f"backup{number}"))
             assert done["bytes"] == (tmp_path / f"backup{number}").stat().st_size
-        wait_until(lambda: len(others) > before + 5, 10, "more registrations")
+        wait_until(lambda: len(others) > before + 5, 20, "more registrations")
     finally:
         stop.set()
         thread.join()

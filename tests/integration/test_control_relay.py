@@ -13,9 +13,9 @@ from tests.client.links import LinkClosedError
 from tests.client.threads import wait_until
 from tests.integration.command import asked, refused, told
 from tests.integration.consoles import ask_console
+from tests.integration.list_files import may_register
 from tests.integration.server import ServerProcess
 from tests.integration.support import NewControlled, StartServer, unique_source
-from tests.integration.test_lists import may_register
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_sessions_and_cut(served: ServerProcess, new_controlled: NewControlled) 
         assert "no session" in refused(served, "relay", "cut", str(first["number"]))
         assert asked(served, "relay", "sessions")["total"] == 1
         assert "relayed" in served.wait_line('"reason": "cut"')
-    wait_until(lambda: asked(served, "relay", "sessions")["total"] == 0, 5, "the end of the other session")
+    wait_until(lambda: asked(served, "relay", "sessions")["total"] == 0, 20, "the end of the other session")
     assert asked(served, "status")[0]["relay"]["bytes"] >= state["bytes"]
 
 
@@ -139,7 +139,7 @@ def test_changes_are_audited(served: ServerProcess) -> None:
     asked(served, "lists", "add", "blacklist", "192.0.2.8")
     file.write_text("192.0.2.8\nnonsense\n")
     assert "nonsense" in refused(served, "lists", "remove", "blacklist", "192.0.2.8")
-    wait_until(lambda: len(audited()) == before + 2, 5, "the lines of the audit")
+    wait_until(lambda: len(audited()) == before + 2, 20, "the lines of the audit")
     assert [line["what"] for line in audited()[before:]] == [
         "added 192.0.2.8 to blacklist",
         "removed 192.0.2.8 from blacklist",

@@ -228,7 +228,7 @@ def test_sessions_that_go_on_can_be_blocked(start_server: StartServer, new_contr
 
 def test_deadline(start_server: StartServer) -> None:
     """Sessions that do not end are ended."""
-    server = start_server("--restart-timeout", "1")
+    server = start_server("--restart-timeout", "3")
     with pair(server.view(), "tcp", "tcp") as (first, second):
         joined(first, second)
         with handed_over(server):

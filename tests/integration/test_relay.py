@@ -169,14 +169,14 @@ def test_wrong_key_is_closed(view: Server, kind: Transport) -> None:
     relay_uuid = str(uuid.uuid4())
     wrong = half(replace(view, key="wrong"), kind, relay_uuid)
     with wrong:
-        wrong.wait_closed(5)
+        wrong.wait_closed(15)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_no_uuid_is_closed(view: Server, kind: Transport) -> None:
     """A half without a uuid is closed at once."""
     with half(view, kind, "") as link:
-        link.wait_closed(5)
+        link.wait_closed(15)
 
 
 @pytest.mark.parametrize("first", KINDS)
@@ -219,7 +219,7 @@ def test_half_that_leaves_is_not_paired(view: Server) -> None:
     relay_uuid = str(uuid.uuid4())
     half(view, "tcp", relay_uuid).reset()
     with half(view, "tcp", "") as later:
-        later.wait_closed(5)
+        later.wait_closed(15)
     with half(view, "tcp", relay_uuid) as one, half(view, "tcp", relay_uuid) as other:
         one.send_payload(b"hello")
         assert other.receive_payload(5) == b"hello"
@@ -253,7 +253,7 @@ def test_relay_alone_with_a_key(start_server: StartServer) -> None:
         one.send_payload(b"hello")
         assert other.receive_payload() == b"hello"
     with half(replace(view, key="A secret"), "tcp", str(uuid.uuid4())) as refused:
-        refused.wait_closed(5)
+        refused.wait_closed(15)
 
 
 def test_single_bandwidth_is_kept(start_server: StartServer) -> None:
@@ -261,9 +261,9 @@ def test_single_bandwidth_is_kept(start_server: StartServer) -> None:
     view = start_server(env={"SINGLE_BANDWIDTH": "16"}).view()
     with pair(view, "tcp", "tcp") as (one, other), ThreadPoolExecutor(1) as pool:
         size, count = 65536, 64
-        pool.submit(send_all, one, [bytes(size)] * count)
         begin = monotonic()
+        pool.submit(send_all, one, [bytes(size)] * count)
         for _ in range(count):
             other.receive_payload(30)
         taken = monotonic() - begin
-    assert 0.7 < taken < 4
+    assert 0.7 < taken < 12

@@ -106,7 +106,7 @@ def test_answer_passes_through_with_unknown_fields(
         answer.MergeFromString(UNKNOWN_FIELD)
         with Controlling(view).dial((peer.address[0], 0)) as own:
             own.send(pb.RendezvousMessage(relay_response=answer))
-            own.wait_closed(5)
+            own.wait_closed(15)
         received = link.receive().relay_response
     assert UNKNOWN_FIELD in received.SerializeToString()
     assert received.upnp_port == 77
@@ -237,5 +237,5 @@ class TestMask:
             )
             with Controlling(view).dial((address, 0)) as own:
                 own.send(pb.RendezvousMessage(relay_response=answer))
-                own.wait_closed(5)
+                own.wait_closed(15)
             return push, link.receive().relay_response

@@ -122,7 +122,7 @@ def test_wrong_key_exchange_is_closed(view: Server, keys: list[bytes]) -> None:
     with plain(view) as link:
         link.receive()
         link.send(pb.RendezvousMessage(key_exchange=pb.KeyExchange(keys=keys)))
-        link.wait_closed(5)
+        link.wait_closed(15)
     with secured(view) as link:
         assert link.ask(NAT_TEST).HasField("test_nat_response")
 
@@ -143,7 +143,7 @@ def test_repeated_key_exchange_is_closed(view: Server) -> None:
         payload = again.SerializeToString()
         with link:
             link.send_payload(SealedDirection(session_key).seal(payload) if sealed else payload)
-            link.wait_closed(5)
+            link.wait_closed(15)
 
 
 @pytest.mark.parametrize("case", ["nonce", "replay", "cut", "clear", "other key", "garbage"])
@@ -169,7 +169,7 @@ def test_what_does_not_open_is_closed(view: Server, case: str) -> None:
             payload = sealing.seal(message)
         assert payload is not None
         link.send_payload(payload)
-        link.wait_closed(5)
+        link.wait_closed(15)
 
 
 def test_key_of_a_peer_is_signed_with_the_same_key(view: Server) -> None:

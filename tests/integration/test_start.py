@@ -216,7 +216,7 @@ def test_each_server_by_its_tac_file(start_server: StartServer, tmp_path: Path) 
     assert Controlling(view).online(["nobody"]) == [False]
     with PlainLink(connected_socket(view.relay)) as link:
         link.send_payload(b"\xff\xff not a message")
-        link.wait_closed(5)
+        link.wait_closed(15)
 
 
 def test_hbbs_alone(start_server: StartServer, source: str) -> None:

@@ -11,7 +11,7 @@ from selenium.webdriver.common.keys import Keys
 
 from tests.client.links import LinkClosedError
 from tests.integration.browsing import SIZES, Page, looking
-from tests.integration.chromium import TIMEOUT, chromium, needs_chromium
+from tests.integration.chromium import desktop, needs_chromium
 from tests.integration.filled import OFFLINE, Filled, filled
 from tests.integration.pages import PAGES, PASSWORD_HASH, serve_page
 from tests.integration.support import StartServer
@@ -35,8 +35,7 @@ GROUNDS = {"light": "rgb(251, 251, 250)", "dark": "rgb(20, 23, 26)"}
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One browser for all tests."""
-    with chromium(tmp_path_factory.mktemp("chromium"), "--window-size=1280,900") as driver:
-        driver.set_script_timeout(TIMEOUT)
+    with desktop(tmp_path_factory.mktemp("chromium")) as driver:
         yield driver
 
 

@@ -17,7 +17,7 @@ from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.controlling import Controlling, RefusedError
 from tests.client.links import LinkClosedError, Server, dial_relay
 from tests.integration.browsing import Page
-from tests.integration.chromium import TIMEOUT, chromium, needs_chromium
+from tests.integration.chromium import TIMEOUT, desktop, needs_chromium
 from tests.integration.pages import PASSWORD, PASSWORD_HASH, serve_page
 from tests.integration.server import ServerProcess
 from tests.integration.support import NewControlled, StartServer, unique_source
@@ -42,8 +42,7 @@ GRAY = """
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Chrome]:
     """One browser for all tests."""
-    with chromium(tmp_path_factory.mktemp("chromium"), "--window-size=1280,900") as driver:
-        driver.set_script_timeout(TIMEOUT)
+    with desktop(tmp_path_factory.mktemp("chromium")) as driver:
         yield driver
 
 

@@ -18,7 +18,7 @@ from tests.integration.server import ServerProcess
 from tests.integration.support import StartServer, unique_source
 from tests.integration.test_relay import half, pair
 
-QUICK = 5.0
+QUICK = 15.0
 """Seconds; far below the time that there would be."""
 
 

@@ -12,8 +12,7 @@ from tests.client.controlled import Identity
 from tests.client.links import dial_web
 from tests.integration.server import free_port
 from tests.integration.support import StartServer, unique_source
-from tests.integration.test_web_http import NAT_TEST, UPGRADE, frame
-from tests.integration.web import DOMAIN, Http, WebServer, start_web
+from tests.integration.web import DOMAIN, NAT_TEST, UPGRADE, Http, WebServer, frame, start_web
 
 TOKEN = "evaGxfADs6pSRb2LAv9IZf17Dt3juxGJ-PCt92wr_oA"
 CONTENT = f"{TOKEN}.9jg46WB3rR_AHD-EBXdN7cBkH1WOu0tA3M9fm21mqTI".encode()

@@ -8,9 +8,9 @@ import pytest
 
 from tests.integration.api import Api
 from tests.integration.command import asked
+from tests.integration.list_files import rewrite, start_with
 from tests.integration.server import free_port
 from tests.integration.support import StartServer, unique_source
-from tests.integration.test_lists import rewrite, start_with
 from tests.integration.web import Http, start_web
 
 

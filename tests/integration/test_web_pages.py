@@ -17,8 +17,7 @@ from tests.integration.server import free_port, run_to_end
 from tests.integration.support import StartServer, unique_source
 from tests.integration.test_handover import handed_over
 from tests.integration.test_relay import pair
-from tests.integration.test_web_http import NAT_TEST
-from tests.integration.web import DOMAIN, TRUST, Http, Response, WebServer, certificate_flags, start_web
+from tests.integration.web import DOMAIN, NAT_TEST, TRUST, Http, Response, WebServer, certificate_flags, start_web
 
 ENV = {"STATUS_PASSWORD": PASSWORD_HASH}
 UNREACHABLE = "http://127.0.0.1:1"

@@ -138,7 +138,7 @@ def test_paths(web: WebServer, scheme: str, path: str) -> None:
             assert link.ask(NAT_TEST).test_nat_response.port == link.local[1]
         else:
             link.send(pb.RendezvousMessage(request_relay=pb.RequestRelay(uuid="", licence_key=view.key)))
-            link.wait_closed(5)
+            link.wait_closed(15)
 
 
 @pytest.mark.parametrize("path", ["/", "/ws", "/ws/ids", "/ws/id/x", "//ws/id", "/WS/ID", "/ws%2Fid"])

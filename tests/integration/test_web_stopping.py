@@ -117,4 +117,4 @@ def test_another_process_takes_over(start_server: StartServer, api: Api, told: t
             assert server.process.poll() is None
             told.set()
             assert http.response().body == BODY
-            wait_until(lambda: server.process is not None and server.process.poll() is not None, 10, "its end")
+            wait_until(lambda: server.process is not None and server.process.poll() is not None, 20, "its end")

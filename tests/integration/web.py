@@ -5,10 +5,12 @@ from __future__ import annotations
 import socket
 import ssl
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
+from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.links import Server, Web, WebSocketLink, connected_socket
 from tests.client.wire import Address
 from tests.integration.certificates import Authority, Issued
@@ -17,6 +19,12 @@ from tests.integration.support import StartServer, unique_source
 
 DOMAIN = "rd.example.org"
 TRUST = Authority()
+GET = b"GET / HTTP/1.1\r\nHost: rd.example.org\r\n\r\n"
+UPGRADE = (
+    b"GET /ws/id HTTP/1.1\r\nHost: rd.example.org\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+)
+NAT_TEST = pb.RendezvousMessage(test_nat_request=pb.TestNatRequest(serial=3))
 
 
 @dataclass(frozen=True)
@@ -226,3 +234,24 @@ class Http:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+Dial = Callable[[], Http]
+
+
+def dialer(web: WebServer, port: str) -> Dial:
+    """Connects to one of the ports."""
+    if port == "https":
+        return lambda: Http.secure(web.https)
+    return lambda: Http.plain(web.http)
+
+
+def nothing(http: Http) -> int:
+    """What is said where there is nothing: on the plain port that it may be on the other."""
+    return 404 if isinstance(http.socket, ssl.SSLSocket) else 308
+
+
+def frame(message: pb.RendezvousMessage) -> bytes:
+    """A short WebSocket message, masked with zeros."""
+    payload = message.SerializeToString()
+    return bytes([0x82, 0x80 | len(payload), 0, 0, 0, 0]) + payload

@@ -31,6 +31,10 @@ MAX_TRACKED = 1000
 KIB_PER_PEER, OTHER_KIB = 1.0, 3.5 * 1024
 MOST_DROPPED, MOST_LATE = 0.05, 0.1
 """Parts of the datagrams and of the time beyond which a machine is too slow to tell anything."""
+BEFORE_OTHERS = -10
+"""The niceness of server and crowd, where it may be set: other tests have what these leave of the processors."""
+MOST_STALLED = 0.05
+"""The part of the registrations that may have come while the disk hung for some seconds."""
 DESCRIPTORS = 150
 """What their number may differ by: of 200 punches a second some are under way at any time."""
 
@@ -56,8 +60,10 @@ class Run:
 
 
 def inside(place: Place) -> list[str]:
-    """What a command begins with that is run there, with as many descriptors as may be had."""
+    """What a command begins with that is run there, with as many descriptors as may be had, and before others."""
     limit = ["prlimit", f"--nofile={resource.getrlimit(resource.RLIMIT_NOFILE)[1]}"]
+    if not os.geteuid():
+        limit += ["nice", "-n", str(BEFORE_OTHERS)]
     if place.network is None:
         return limit
     return [*limit, "nsenter", f"--net=/proc/{os.getpid()}/fd/{place.network}"]
@@ -146,13 +152,17 @@ def too_slow(last: Line, seconds: int = SECONDS) -> str:
 def check_losses(last: Line) -> None:
     """Heartbeats are lost where the kernel had no room for them, other questions never: clients repeat these.
 
-    Where the kernel dropped nothing and the crowd had its time, nothing is slow either. Raises AssertionError.
+    Where the kernel dropped nothing and the crowd had its time, nothing is slow either, but for registrations
+    that a disk may hold up. Raises AssertionError.
     """
     check_accounts(last)
     assert all(last[kind]["sent"] - last[kind]["lost"] == last[kind]["answered"] > 0 for kind in KINDS), last
     assert all(last[kind]["lost"] == 0 for kind in KINDS if kind != "heartbeats"), last
     if not last["dropped"] and not last["late"]:
-        assert all(last[kind]["lost"] == last[kind]["slow"] == last[kind]["repeated"] == 0 for kind in KINDS), last
+        for kind in KINDS:
+            most = MOST_STALLED * last[kind]["sent"] if kind == "registrations" else 0
+            assert last[kind]["lost"] == 0, last
+            assert max(last[kind]["slow"], last[kind]["repeated"]) <= most, last
 
 
 def check_memory(lines: Sequence[Line]) -> None:

@@ -1,7 +1,11 @@
-"""A million peers online, and somebody who looks at them."""
+"""Many peers online, and somebody who looks at them.
+
+RENDEZVOUS_LOOK_PEERS=1000000 makes it a million.
+"""
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from itertools import pairwise
@@ -20,7 +24,8 @@ from tests.evidence import Evidence
 from tests.peers.memory_store import MemoryPeerStore
 from tests.peers.sqlite import make_rust_database, on_reactor
 
-PEERS = 1_000_000
+A_MILLION = 1_000_000
+PEERS = int(os.environ.get("RENDEZVOUS_LOOK_PEERS", "200000"))
 
 
 class CountingClock(task.Clock):
@@ -41,7 +46,7 @@ def clock() -> CountingClock:
 
 @pytest.fixture(scope="module")
 def peers(tmp_path_factory: pytest.TempPathFactory, clock: CountingClock) -> PeerOperations:
-    """A million peers in memory, online over UDP; some of them are in the database."""
+    """So many peers in memory, online over UDP; some of them are in the database."""
     path = tmp_path_factory.mktemp("data") / "db_v2.sqlite3"
     make_rust_database(path, *((str(100_000_000 + number), b"u", b"p", "{}") for number in range(20_000)))
     prepare(path)
@@ -84,7 +89,7 @@ async def test_page(
     assert len(threads - {threading.get_ident()}) == 1
     assert len(turns) > 20
     gap = max(late - early for early, late in pairwise(turns))
-    if sort == "address":  # which takes longest
+    if sort == "address" and PEERS >= A_MILLION:  # it takes longest
         evidence(
             "A look at a million peers that are online holds up nobody else",
             f"{took:.1f} s, others wait {gap * 1000:.0f} ms at most",

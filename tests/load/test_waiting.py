@@ -93,6 +93,7 @@ def test_percentile() -> None:
 def test_check_finds_losses_and_trends(bad: Run) -> None:
     """A good run passes; a loss, and growth of memory or descriptors, don't."""
     check(Run(lines(), summary()), 60)
+    check(Run(lines(), summary("registrations", sent=1000, answered=1000, slow=50, repeated=50)), 60)
     with pytest.raises(AssertionError):
         check(bad, 60)
 

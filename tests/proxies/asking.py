@@ -27,7 +27,7 @@ def ask(view: Server, peer: Controlled, source: str, headers: dict[str, str] | N
 
 def asked_from(peer: Controlled, number: int = 0) -> Address:
     """Who asks, as the peer was told in one of the pushes that come."""
-    wait_until(lambda: len(peer.pushes.all()) > number, 10, "a push")
+    wait_until(lambda: len(peer.pushes.all()) > number, 20, "a push")
     return demangle(peer.pushes.all()[number].punch_hole.socket_addr)
 
 

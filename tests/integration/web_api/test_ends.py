@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,23 +13,11 @@ from tests.integration.api import Api, Call, keeping_echo
 from tests.integration.command import asked
 from tests.integration.support import StartServer
 from tests.integration.web import Http, WebServer, start_web
+from tests.integration.web_api.calls import (
+    API_TIMEOUT,
+)
 
-API_TIMEOUT = 2
 HIDDEN = b"GET /admin HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def api() -> Iterator[Api]:
-    """An API server without TLS."""
-    with Api() as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def web(start_module_server: StartServer, tmp_path_factory: pytest.TempPathFactory, api: Api) -> WebServer:
-    """A server that forwards to it on the port with TLS."""
-    flags = ("--api-server", f"http://127.0.0.1:{api.port}", "--api-timeout", str(API_TIMEOUT))
-    return start_web(start_module_server, tmp_path_factory.mktemp("tls"), *flags)
 
 
 def drops(web: WebServer, reason: str) -> int:
@@ -41,11 +28,8 @@ def drops(web: WebServer, reason: str) -> int:
 
 def counted(web: WebServer, reason: str, before: int) -> None:
     """Returns once a reason was counted `before` times and once more, and no more often."""
-    wait_until(lambda: drops(web, reason) > before, 5, f"{reason} to be counted")
+    wait_until(lambda: drops(web, reason) > before, 20, f"{reason} to be counted")
     assert drops(web, reason) == before + 1
-
-
-# Nothing behind a call -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c", "WebSocket, h2c"])
@@ -184,8 +168,6 @@ def test_malformed_chunks_behind_an_answer(web: WebServer, api: Api) -> None:
     assert call.behind == b""
 
 
-# Upgrades ------------------------------------------------------------------------------------------
-
 REFUSED = b"HTTP/1.1 404 Not Found\r\nConnection: keep-alive\r\n"
 
 
@@ -215,7 +197,7 @@ def test_end_of_a_refused_upgrade(web: WebServer, api: Api, answer: bytes) -> No
         assert head.headers["connection"] == "close"
         assert http.rest() == b""
         assert time.monotonic() - begin < API_TIMEOUT
-    wait_until(lambda: all(call.ended.is_set() for call in api.calls.all()), 5, "the end for the API server")
+    wait_until(lambda: all(call.ended.is_set() for call in api.calls.all()), 20, "the end for the API server")
     assert "asking the API server failed" not in web.process.output
 
 
@@ -251,9 +233,6 @@ def test_upgrade_that_is_answered_with_nonsense(start_server: StartServer, tmp_p
     with Http.secure(web.https) as http:
         assert http.ask(b"GET /api/nonsense", UPGRADE).status == 502
     web.process.wait_line("asking the API server failed: what it sent is no HTTP answer")
-
-
-# Silence -------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("body", [b"Content-Length: 10\r\n\r\nab", CHUNKED + b"\r\n5\r\nab"])
