@@ -227,7 +227,8 @@ def test_log_levels(start_server: StartServer) -> None:
     assert told(server, "log-level") == "info\n"
     server.stop()
     assert not [id for id in ("the-first", "the-third") if id in server.output]
-    assert "set the log level to info,hbbs.punching=debug" in (server.data / "audit.log").read_text("utf-8")
+    audit, change = server.data / "audit.log", "set the log level to info,hbbs.punching=debug"
+    wait_until(lambda: change in audit.read_text("utf-8"), 20, "the line of the audit")
 
 
 def test_two_log_levels(start_server: StartServer, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 from rendezvous.wire import rendezvous_pb2 as pb
 from tests.client.controlling import Controlling, RefusedError
 from tests.client.links import LinkClosedError, Server, dial_relay
+from tests.client.threads import wait_until
 from tests.integration.browsing import Page
 from tests.integration.chromium import TIMEOUT, desktop, needs_chromium
 from tests.integration.pages import PASSWORD, PASSWORD_HASH, serve_page
@@ -165,7 +166,8 @@ def test_cut_a_session(page: Page) -> None:
         for side in sides:
             with pytest.raises(LinkClosedError):
                 side.receive_payload(10)
-    assert "cut session" in (page.server.data / "audit.log").read_text("utf-8")
+    audit = page.server.data / "audit.log"
+    wait_until(lambda: "cut session" in audit.read_text("utf-8"), 20, "the line of the audit")
 
 
 def test_edit_a_list(page: Page) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.client.links import dial_web
+from tests.client.threads import wait_until
 from tests.integration.pages import PAGES, PASSWORD, PASSWORD_HASH
 from tests.integration.server import free_port, run_to_end
 from tests.integration.support import StartServer, unique_source
@@ -173,7 +174,8 @@ def test_behind_a_proxy(start_server: StartServer, tmp_path: Path, browse: Brows
         assert browse(web, headers=b"X-Forwarded-For: 203.0.113.5\r\n").log_in("wrong") == 403
     assert browse(web, headers=b"X-Forwarded-For: 203.0.113.5\r\n").log_in() == 429
     assert browse(web, headers=b"X-Forwarded-For: 2001:db8::5\r\n").log_in() == 303
-    assert '"address":"2001:db8::5"' in (web.process.data / "audit.log").read_text("utf-8").replace(" ", "")
+    audit, address = web.process.data / "audit.log", '"address": "2001:db8::5"'
+    wait_until(lambda: address in audit.read_text("utf-8"), 20, "the line of the audit")
 
 
 @pytest.mark.parametrize("name", ["status", "metrics"])
