@@ -1,6 +1,6 @@
 """The fast path of a heartbeat: the usual RegisterPeer answered by its bytes, without protobuf.
 
-The most usual one comes from where the last one came from (`usual`); others are told by `quick_answer`. Both must
+The most usual one comes from the host of the last one (`usual`); others are told by `quick_answer`. Both must
 equal the slow path, `Registration.register_peer` behind `dispatch`, in the answer and in what the directory knows
 afterwards; whatever is not plainly the usual case is left to that.
 """
@@ -24,6 +24,8 @@ _ID = 0x0A
 _SERIAL = 0x10
 """Tag of RegisterPeer.serial."""
 _LONGEST_ID = 60
+_HOST = 2
+"""Where the host begins in a compact address."""
 _HEADS = {
     bytes((_REGISTER_PEER, size - 2, _ID, length)): (4 + length, size)
     for length in range(1, _LONGEST_ID + 1)
@@ -108,7 +110,7 @@ class Heartbeats:
         return answer
 
     def usual(self) -> Usual:
-        """What tells heartbeats that come from where the last one came from, and takes them."""
+        """What tells heartbeats that come from the host of the last one, and takes them."""
         heads, get = _HEADS.get, self._directory.get
         client_settings, denied = self._client_settings, self._denied
 
@@ -125,10 +127,14 @@ class Heartbeats:
             elif len(datagram) != size:
                 return False
             peer = get(datagram[4:end].decode("utf-8", "surrogateescape"))
-            if peer is None or peer.place != place or peer.connection is not None:
+            if peer is None or peer.connection is not None:
                 return False
             if client_settings.serial > serial or serial > 127 or denied.any:
                 return False
+            if peer.place != place:
+                if peer.place[_HOST:] != place[_HOST:]:
+                    return False
+                peer.place = place
             peer.seen = now
             return True
 
