@@ -6,7 +6,6 @@ RENDEZVOUS_EXAMPLES makes them try more conversations.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from socket import AF_INET
 from typing import Any, NamedTuple
 from unittest.mock import patch
@@ -137,14 +136,14 @@ def steps(draw: st.DrawFn, told: int) -> Step:
 
 
 @st.composite
-def conversations(draw: st.DrawFn) -> tuple[int, list[Step]]:
-    """The serial that clients are told, and what comes."""
+def conversations(draw: st.DrawFn) -> tuple[int, bool, list[Step]]:
+    """The serial that clients are told, whether somebody is denied, and what comes."""
     told = draw(st.sampled_from([0, 5, 5, 126, 200]))
-    return told, draw(st.lists(steps(told), min_size=3, max_size=12))
+    return told, draw(st.booleans()), draw(st.lists(steps(told), min_size=3, max_size=12))
 
 
-def peopled(serial: int) -> Server:
-    """A server that knows all of `AT_HOME`, some of whom have been denied meanwhile."""
+def peopled(serial: int, *, denying: bool) -> Server:
+    """A server that knows all of `AT_HOME`, some of whom have been denied meanwhile when it is `denying`."""
     server = populated(serial)
     server.registered("denied-id")
     server.registered("denied-host", DENIED)
@@ -153,7 +152,7 @@ def peopled(serial: int) -> Server:
     store(server, "keyless-1", B.host, pk=b"")
     for id in ("perhaps-1", "perhaps-2"):  # which nobody has registered as
         server.ids.add(id)
-    for word in ("denied-id", "denied-stored-id", DENIED.host, "fe80::66"):
+    for word in ("denied-id", "denied-stored-id", DENIED.host, "fe80::66") if denying else ():
         server.service.denylist.entries.add(word)
     return server
 
@@ -192,10 +191,10 @@ def let_go(server: Server) -> None:
 
 @given(conversations())
 @settings(max_examples=EXAMPLES, deadline=None)
-def test_heartbeats(conversation: tuple[int, list[Step]]) -> None:
+def test_heartbeats(conversation: tuple[int, bool, list[Step]]) -> None:
     """RegisterPeer is answered, refused and remembered the same on its fast path as on the slow one."""
-    told, came = conversation
-    with peopled(told) as fast, on_slow_path(peopled(told)) as slow:
+    told, denying, came = conversation
+    with peopled(told, denying=denying) as fast, on_slow_path(peopled(told, denying=denying)) as slow:
         end = fast.reactor.seconds()
         for step in came:
             for server in (fast, slow):
@@ -216,12 +215,46 @@ def test_heartbeats(conversation: tuple[int, list[Step]]) -> None:
                 server.reactor.datagrams.clear()
 
 
-@pytest.mark.parametrize(("prepared", "dispatched"), [(peopled, 0), (lambda told: on_slow_path(peopled(told)), 2)])
-def test_heartbeats_are_answered(prepared: Callable[[int], Server], dispatched: int) -> None:
-    """The comparison above is about something: a usual heartbeat is answered, and either path is what it says."""
-    with prepared(0) as server:
-        protocol = server.reactor.datagram_ports[AF_INET]._protocol
-        with patch.object(protocol, "datagramReceived", wraps=protocol.datagramReceived) as slow:
-            for id in (B_ID, "stored-1"):
-                assert server.udp(B).ask(pb.RegisterPeer(id=id, serial=3)) == [pb.RegisterPeerResponse()]
-        assert slow.call_count == dispatched
+@pytest.mark.parametrize("denying", [False, True])
+@pytest.mark.parametrize("told", [0, 5])
+def test_every_source(told: int, denying: bool) -> None:
+    """The same for plain heartbeats of each peer from everywhere, after those from where it is at home."""
+    with peopled(told, denying=denying) as fast, on_slow_path(peopled(told, denying=denying)) as slow:
+        for id, home in AT_HOME:
+            heartbeat = wrap(pb.RegisterPeer(id=id, serial=3 if told == 0 else told))
+            moved = home._replace(port=51000)
+            for source in (home, home, moved, *(place for other in SOURCES for place in (home, other, other))):
+                for server in (fast, slow):
+                    server.udp(source).send_bytes(heartbeat)
+                    server.reactor.settle()
+                    server.advance(0.1)
+                assert sorted(fast.reactor.datagrams) == sorted(slow.reactor.datagrams)
+                assert fast.drops.counts == slow.drops.counts
+                assert state(fast) == state(slow)
+                for server in (fast, slow):
+                    server.reactor.datagrams.clear()
+
+
+@pytest.mark.parametrize("denying", [False, True])
+def test_heartbeats_are_answered(denying: bool) -> None:
+    """The comparison above is about something: each way takes the heartbeats that it is there for, and answers."""
+    with peopled(0, denying=denying) as fast, on_slow_path(peopled(0, denying=denying)) as slow:
+        assert heartbeats_on(fast) == ([False, not denying, not denying], 0)
+        assert heartbeats_on(slow) == ([False] * 3, 3)
+
+
+def heartbeats_on(server: Server) -> tuple[list[bool], int]:
+    """Which of three heartbeats, the last from another port, are usual ones, and how many are dispatched."""
+    protocol = server.reactor.datagram_ports[AF_INET]._protocol
+    usual: list[bool] = []
+    is_usual = protocol.is_usual
+
+    def look(datagram: bytes, place: bytes, now: float) -> bool:
+        usual.append(is_usual(datagram, place, now))
+        return usual[-1]
+
+    protocol.is_usual = look
+    with patch.object(protocol, "datagramReceived", wraps=protocol.datagramReceived) as slow:
+        for source in (B, B, B._replace(port=B.port + 1)):
+            assert server.udp(source).ask(pb.RegisterPeer(id="stored-1", serial=3)) == [pb.RegisterPeerResponse()]
+    return usual, slow.call_count
